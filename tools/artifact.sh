@@ -1,0 +1,35 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Builds the collection artifact, installs it into an empty folder and checks that it is whole and documented there.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+export PATH="$root/.venv/bin:$PATH"
+rm -rf build/artifact && mkdir -p build/artifact/installed
+ansible-galaxy collection build --force --output-path build/artifact . >/dev/null
+tarball=$(ls build/artifact/gpufleet-mig-*.tar.gz)
+unset ANSIBLE_CONFIG
+cd build/artifact
+export ANSIBLE_COLLECTIONS_PATH="$PWD/installed"
+ansible-galaxy collection install --offline --no-deps -p installed "$root/$tarball" >/dev/null
+echo "artifact: $(basename "$tarball"), $(stat -c %s "$root/$tarball") bytes, top level: $(tar -tzf "$root/$tarball" | cut -d/ -f1 | sort -u | tr '\n' ' ')"
+
+documented=0
+for kind in module filter role; do
+  case $kind in
+    module) names=$(cd installed/ansible_collections/gpufleet/mig/plugins/modules && ls -- *.py | grep -v '^_' | sed 's/\.py$//') ;;
+    filter) names=$(cd installed/ansible_collections/gpufleet/mig/plugins/filter && ls -- *.py | grep -v '^_' | sed 's/\.py$//') ;;
+    role) names=$(cd installed/ansible_collections/gpufleet/mig/roles && ls) ;;
+  esac
+  for name in $names; do
+    ansible-doc -t "$kind" "gpufleet.mig.$name" >"doc.out" 2>&1 || { cat doc.out; echo "ansible-doc -t $kind gpufleet.mig.$name failed"; exit 1; }
+    grep -qi "$name" doc.out || { echo "ansible-doc -t $kind gpufleet.mig.$name says nothing"; exit 1; }
+    documented=$((documented + 1))
+  done
+done
+echo "ansible-doc answers for $documented plugins and roles of the installed collection"
+for playbook in installed/ansible_collections/gpufleet/mig/playbooks/*.yml; do
+  name=$(basename "$playbook" .yml)
+  ansible-playbook --syntax-check -i localhost, "gpufleet.mig.$name" >/dev/null
+  echo "gpufleet.mig.$name: syntax ok from the installed collection"
+done
