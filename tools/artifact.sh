@@ -14,11 +14,12 @@ export ANSIBLE_COLLECTIONS_PATH="$PWD/installed"
 ansible-galaxy collection install --offline --no-deps -p installed "$root/$tarball" >/dev/null
 echo "artifact: $(basename "$tarball"), $(stat -c %s "$root/$tarball") bytes, top level: $(tar -tzf "$root/$tarball" | cut -d/ -f1 | sort -u | tr '\n' ' ')"
 
+plugins() { find "installed/ansible_collections/gpufleet/mig/plugins/$1" -name '[a-z]*.py' -exec basename {} .py \;; }
 documented=0
 for kind in module filter role; do
   case $kind in
-    module) names=$(cd installed/ansible_collections/gpufleet/mig/plugins/modules && ls -- *.py | grep -v '^_' | sed 's/\.py$//') ;;
-    filter) names=$(cd installed/ansible_collections/gpufleet/mig/plugins/filter && ls -- *.py | grep -v '^_' | sed 's/\.py$//') ;;
+    module) names=$(plugins modules) ;;
+    filter) names=$(plugins filter) ;;
     role) names=$(cd installed/ansible_collections/gpufleet/mig/roles && ls) ;;
   esac
   for name in $names; do
