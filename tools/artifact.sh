@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Builds the collection artifact, installs it into an empty folder and checks that it is whole and documented there.
 set -euo pipefail

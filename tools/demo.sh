@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
 # The whole demo: build what is missing, start the lab, partition four GPU hosts from one inventory, show the result.
 # Runs again at any time and goes on where it was; `make lab-down` removes what it started.

@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Runs the molecule scenarios on the running lab: tools/molecule.sh [SCENARIO...]
 set -euo pipefail

@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Lint, types, unit tests and a sample of the integration tests side by side; a failure shows its whole output.
 set -euo pipefail
