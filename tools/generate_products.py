@@ -65,21 +65,11 @@ def alias_totals(product: dict[str, Any]) -> tuple[int, ...]:
     """
     totals = set()
     for alias, meaning in (product.get("profile_name_aliases") or {}).items():
-        slices, gigabytes = (int(part) for part in re.fullmatch(r"(\d+)g\.(\d+)gb", alias).groups())
-        by_id = re.match(r"id (\d+)", meaning)
-        target = next(
-            (
-                p
-                for p in product["gi_profiles"]
-                if p["name"] == meaning.split()[0] or (by_id and p["id"] == int(by_id[1]))
-            ),
-            by_slices[slices],
-        )
-        own = (
-            -(-product["memory_mib"] // 1024)
-            if product["memory_mib"]
-            else gigabytes * product["compute_slices"] // slices
-        )
+        gigabytes = int(alias.split(".")[1].replace("gb", ""))
+        known_as = meaning.split()[1 if meaning.startswith("id ") else 0]  # "id 19 on driver 61x" or a profile's name
+        target = next(p for p in product["gi_profiles"] if known_as in (p["name"], str(p["id"])))
+        largest = max(product["gi_profiles"], key=lambda p: p["slices"])
+        own = int(largest["name"].split(".")[1].replace("gb", ""))
         eighths = target["placements"]["size"] * 8 // product["memory_slices"]
         explaining = [t for t in range(1, 2 * own) if (eighths * t * 2 + 8) // 16 == gigabytes]
         totals.add(min(explaining, key=lambda total: abs(total - own)))

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import ceil
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import LayoutError
 from ansible_collections.gpufleet.mig.plugins.module_utils._products import PRODUCTS, ROWS
@@ -29,13 +29,13 @@ TOTAL_DRIFT = 0.03
 class ProfileName:
     """A profile name taken apart; `compute` is the c part of a compute-instance profile, None where there is none."""
 
-    compute: Optional[int]
+    compute: int | None
     slices: int
     gigabytes: int
     attributes: str
 
     @classmethod
-    def parse(cls, text: str) -> Optional[ProfileName]:
+    def parse(cls, text: str) -> ProfileName | None:
         match = NAME.fullmatch(text)
         if match is None:
             return None
@@ -48,10 +48,10 @@ class ComputeProfile:
     """A compute-instance profile of one GPU-instance profile; `slices` are compute slices."""
 
     name: str
-    id: Optional[int]
+    id: int | None
     slices: int
     most: int
-    multiprocessors: Optional[int]
+    multiprocessors: int | None
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ class Profile:
     """A GPU-instance profile of one board; `size` and `starts` are memory slices, `most` how many fit at once."""
 
     name: str
-    id: Optional[int]
+    id: int | None
     size: int
     starts: tuple[int, ...]
     most: int
     slices: int
-    multiprocessors: Optional[int]
+    multiprocessors: int | None
     compute: tuple[ComputeProfile, ...]
     attributes: str = field(init=False)
 
@@ -94,9 +94,9 @@ class Board:
         own = parsed.gigabytes * self.slices // whole.size if parsed else 0
         near = range(ceil(own * (1 - TOTAL_DRIFT)), int(own * (1 + TOTAL_DRIFT)) + 1)
         self.totals = totals | frozenset(near)
-        self._resolved: dict[str, Optional[Profile]] = {}
+        self._resolved: dict[str, Profile | None] = {}
 
-    def find(self, name: str) -> Optional[Profile]:
+    def find(self, name: str) -> Profile | None:
         """The profile of this name, or the one that another driver calls so; None when the board has no such thing.
 
         Drivers name a profile floor(eighths of the memory * board GB + 0.5), and differ in the board's GB.
@@ -105,7 +105,7 @@ class Board:
             self._resolved[name] = self.by_name.get(name) or self._by_meaning(name)
         return self._resolved[name]
 
-    def _by_meaning(self, name: str) -> Optional[Profile]:
+    def _by_meaning(self, name: str) -> Profile | None:
         parsed = ProfileName.parse(name)
         if parsed is None or parsed.compute is not None:
             return None
@@ -135,20 +135,20 @@ class Board:
         return sorted(names, key=distance)[:3]
 
 
-def product_of(gpu: dict[str, Any]) -> Optional[dict[str, Any]]:
-    """The product facts of a GPU, found by its PCI device id, else by its NVML name; None where no fact describes it."""
+def product_of(gpu: dict[str, Any]) -> dict[str, Any] | None:
+    """The product facts of a GPU, found by PCI device id, else by NVML name; None where no fact describes it."""
     return _product(str(gpu.get("pci_device_id") or "").lower(), str(gpu.get("name") or ""))
 
 
 @lru_cache(maxsize=256)
-def _product(pci_device_id: str, name: str) -> Optional[dict[str, Any]]:
+def _product(pci_device_id: str, name: str) -> dict[str, Any] | None:
     for product in PRODUCTS.values():
         if pci_device_id in (known.lower() for known in product["pci_device_ids"]):
             return product
     return next((product for product in PRODUCTS.values() if name and product["name"] == name), None)
 
 
-def product_key(gpu: dict[str, Any]) -> Optional[str]:
+def product_key(gpu: dict[str, Any]) -> str | None:
     """The key of the GPU's product in the facts, such as h100-sxm5-80gb."""
     product = product_of(gpu)
     return next((key for key, value in PRODUCTS.items() if value is product), None)
@@ -226,8 +226,8 @@ def board_of(gpu: dict[str, Any]) -> Board:
         board = _facts_board(next(key for key, value in PRODUCTS.items() if value is product))
         if board is None:
             raise LayoutError(
-                f"{describe(gpu)}: NVML lists no profiles while MIG is off and the places of this model's instances are "
-                "not known from any document, so nothing can be planned on it; "
+                f"{describe(gpu)}: NVML lists no profiles while MIG is off and where this model's instances can be "
+                "placed is not known from any document, so nothing can be planned on it; "
                 "enable MIG on it first (mig: enabled), so that NVML can list its profiles.",
                 gpu=gpu.get("index"),
             )
@@ -252,7 +252,7 @@ def _row_key(row: dict[str, Any]) -> tuple[Any, ...]:
     )
 
 
-def _totals(product: Optional[dict[str, Any]]) -> frozenset[int]:
+def _totals(product: dict[str, Any] | None) -> frozenset[int]:
     """Board sizes in GB that drivers are known to put into this product's profile names."""
     if product is None:
         return frozenset()
@@ -261,7 +261,7 @@ def _totals(product: Optional[dict[str, Any]]) -> frozenset[int]:
 
 
 @lru_cache(maxsize=64)
-def _facts_board(key: str) -> Optional[Board]:
+def _facts_board(key: str) -> Board | None:
     rows = tuple(_row_key(row) for row in facts_profiles(PRODUCTS[key]))
     return _board(rows, _totals(PRODUCTS[key])) if rows else None
 
