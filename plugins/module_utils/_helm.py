@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026 gpufleet.mig maintainers
+"""The helm binary, 3.13 and newer and 4.x: the only file that runs it.
+
+Values reach helm through its standard input (``--values -``), so they are in no file and on no command line.
+Flags whose meaning changed between 3 and 4 (--wait, --atomic, --force) are not used: waiting is done by ``_rollout``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
+
+OLDEST = (3, 13)  # the first with --dry-run=server
+HISTORY_MAX = 10
+# Lines on standard error that are no part of the error.
+_NOISE = re.compile(r"(WARNING|level=|time=|[WI]\d{4} |\d{4}/\d\d/\d\d |Warning:|Pulled:|Digest:)")
+_FOREIGN = re.compile(r"(\S+ \S+) in namespace \S* ?exists and cannot be imported")
+
+
+class HelmError(MigError):
+    """helm refused; ``stderr`` is what it said."""
+
+    def __init__(self, message: str, *, stderr: str, **context: Any) -> None:
+        super().__init__(message, stderr=stderr, **context)
+        self.stderr = stderr
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One line of a release's history. ``chart`` is name-version; ``updated`` an RFC 3339 time."""
+
+    number: int
+    status: str
+    chart: str
+    app_version: str
+    updated: str
+
+
+@dataclass(frozen=True)
+class Release:
+    """A stored or rendered release: the user's values and the manifest without hooks."""
+
+    number: int
+    manifest: str
+    values: dict[str, Any]
+    chart: str
+
+
+@dataclass(frozen=True)
+class ChartSource:
+    """Where a chart comes from: a directory, a .tgz, an oci:// reference, a URL, or a name in ``repo``."""
+
+    reference: str
+    repo: str | None = None
+    version: str | None = None
+
+    def __str__(self) -> str:
+        return self.reference + (f" {self.version}" if self.version else "") + (f" of {self.repo}" if self.repo else "")
+
+    @property
+    def local(self) -> Path | None:
+        """The path, where it is one on this machine; raises where it can only be meant as a path and is not there."""
+        if self.repo or "://" in self.reference:
+            return None
+        path = Path(self.reference).expanduser()
+        if path.exists():
+            return path
+        if self.reference.startswith(("/", ".", "~")) or self.reference.endswith(".tgz"):
+            raise MigError(f"Chart {self.reference} does not exist on the machine that runs this module.")
+        if "/" not in self.reference:
+            raise MigError(
+                f"Chart {self.reference} is neither a directory nor an archive on the machine that runs this module: "
+                "give a path, an oci:// reference, or repo with the chart's name."
+            )
+        return None
+
+
+class Helm:
+    """The binary together with the cluster and namespace that it works on."""
+
+    def __init__(
+        self, binary: str | None, namespace: str, kubeconfig: str | None = None, context: str | None = None
+    ) -> None:
+        self.binary = _find(binary)
+        self.namespace = namespace
+        self._cluster = ["--namespace", namespace]
+        if kubeconfig:
+            self._cluster += ["--kubeconfig", kubeconfig]
+        if context:
+            self._cluster += ["--kube-context", context]
+        self.version = self._version()
+
+    def _version(self) -> tuple[int, int]:
+        said = self.run("version", "--template", "{{.Version}}", cluster=False)
+        found = re.match(r"v?(\d+)\.(\d+)", said.strip())
+        if not found:
+            raise MigError(f"{self.binary} does not say which helm it is (it answered {said.strip()[:80]!r}).")
+        version = (int(found[1]), int(found[2]))
+        if version < OLDEST:
+            raise MigError(
+                f"{self.binary} is helm {version[0]}.{version[1]}; wanted is {OLDEST[0]}.{OLDEST[1]} or newer, or 4.x."
+            )
+        return version
+
+    def run(
+        self, *arguments: str, values: Mapping[str, Any] | None = None, timeout: float = 120, cluster: bool = True
+    ) -> str:
+        """Standard output of one helm command; ``values`` go to its standard input. HelmError where it fails."""
+        command = [self.binary, *arguments, *(self._cluster if cluster else [])]
+        text = None
+        if values is not None:
+            command += ["--values", "-"]
+            text = json.dumps(values)
+        try:
+            done = subprocess.run(
+                command,
+                input=text,
+                stdin=subprocess.DEVNULL if text is None else None,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+                env={**os.environ, "HELM_DEBUG": "false"},
+            )
+        except OSError as error:
+            raise MigError(f"{self.binary} cannot be run: {error.strerror}.") from error
+        except subprocess.TimeoutExpired as error:
+            raise MigError(
+                f"helm {arguments[0]} did not end within {timeout:g} s and was stopped; run again, the release is put "
+                "right then.",
+            ) from error
+        if done.returncode != 0:
+            raise HelmError(_sentence(arguments[0], done.stderr), stderr=done.stderr.strip())
+        return done.stdout
+
+    # reading
+
+    def history(self, name: str) -> list[Revision]:
+        """Revisions, oldest first; [] where there is no such release."""
+        try:
+            answer = self.run("history", name, "--max", str(HISTORY_MAX * 2), "--output", "json")
+        except HelmError as error:
+            if "release: not found" in error.stderr:
+                return []
+            raise
+        return [
+            Revision(
+                number=int(entry["revision"]),
+                status=str(entry["status"]),
+                chart=str(entry["chart"]),
+                app_version=str(entry.get("app_version") or ""),
+                updated=str(entry.get("updated") or ""),
+            )
+            for entry in sorted(json.loads(answer), key=lambda entry: int(entry["revision"]))
+        ]
+
+    def stored(self, name: str, revision: Revision) -> Release:
+        """One stored revision with its manifest and values."""
+        answer = json.loads(self.run("status", name, "--revision", str(revision.number), "--output", "json"))
+        return Release(
+            number=revision.number,
+            manifest=str(answer.get("manifest") or ""),
+            values=answer.get("config") or {},
+            chart=revision.chart,
+        )
+
+    def fetch(self, source: ChartSource, folder: Path) -> Path:
+        """The chart as a path on this machine, downloaded into ``folder`` where it is remote."""
+        path = source.local
+        if path is not None:
+            return path
+        tagged = re.search(r"(:[^/]+|@sha256:[0-9a-f]+)$", source.reference.partition("://")[2])
+        if not source.version and not tagged and not source.reference.endswith(".tgz"):
+            raise MigError(f"Chart {source}: give version, so that each run installs the same chart.")
+        extra = ["--repo", source.repo] if source.repo else []
+        extra += ["--version", source.version] if source.version else []
+        try:
+            self.run("pull", source.reference, *extra, "--destination", str(folder), cluster=False)
+        except HelmError as error:
+            raise HelmError(f"Chart {source} cannot be fetched: {_plain(error.stderr)}", stderr=error.stderr) from error
+        found = sorted(folder.glob("*.tgz"))
+        if not found:
+            raise MigError(f"Chart {source}: helm pull left no archive.")
+        return found[0]
+
+    def chart_name(self, path: Path) -> str:
+        """name-version of a chart on this machine, as the history shows it."""
+        import yaml  # comes with ansible-core
+
+        try:
+            metadata = yaml.safe_load(self.run("show", "chart", str(path), cluster=False)) or {}
+        except HelmError as error:
+            raise HelmError(f"{path} is not a usable chart: {_plain(error.stderr)}", stderr=error.stderr) from error
+        return f"{metadata.get('name')}-{metadata.get('version')}"
+
+    def dry_run(self, name: str, path: Path, values: Mapping[str, Any], chart: str) -> Release:
+        """What an install or upgrade would store, rendered against the cluster (its version, kinds and lookups)."""
+        answer = self.run(
+            *("upgrade", name, str(path), "--install", "--dry-run=server", "--skip-crds", "--output", "json"),
+            values=values,
+        )
+        rendered = json.loads(answer)
+        return Release(
+            number=int(rendered.get("version") or 0),
+            manifest=str(rendered.get("manifest") or ""),
+            values=dict(values),
+            chart=chart,
+        )
+
+    def template(
+        self,
+        name: str,
+        path: Path,
+        values: Mapping[str, Any],
+        *,
+        upgrade: bool = False,
+        crds: bool = False,
+        kinds: Sequence[str] = (),
+    ) -> str:
+        """The chart rendered without the cluster, hooks left out; ``kinds`` (group/version/Kind) count as there."""
+        extra = ["--no-hooks", "--include-crds" if crds else "--skip-crds"]
+        if upgrade:
+            extra.append("--is-upgrade")
+        for kind in kinds:
+            extra += ["--api-versions", kind]
+        return self.run("template", name, str(path), *extra, values=values)
+
+    # writing
+
+    def upgrade(
+        self, name: str, path: Path, values: Mapping[str, Any], *, create_namespace: bool, skip_crds: bool, timeout: int
+    ) -> None:
+        """Install or upgrade. Hooks are waited for by helm, up to ``timeout`` seconds each."""
+        extra = ["--create-namespace"] if create_namespace else []
+        extra += ["--skip-crds"] if skip_crds else []
+        extra += ["--history-max", str(HISTORY_MAX), "--timeout", f"{timeout}s", "--output", "json"]
+        self.run("upgrade", name, str(path), "--install", *extra, values=values, timeout=timeout + 60)
+
+    def rollback(self, name: str, revision: int, timeout: int) -> None:
+        """Make a new revision that equals an old one."""
+        extra = ("--history-max", str(HISTORY_MAX), "--timeout", f"{timeout}s")
+        self.run("rollback", name, str(revision), *extra, timeout=timeout + 60)
+
+    def uninstall(self, name: str, timeout: int) -> None:
+        """Remove the release and its objects, and wait until they are gone. CRDs stay."""
+        self.run("uninstall", name, "--wait", "--timeout", f"{timeout}s", timeout=timeout + 60)
+
+
+def may_hold_crds(path: Path) -> bool:
+    """False only where neither the chart nor a subchart has a crds folder (saves rendering the chart once more)."""
+    if path.is_dir():
+        members = [str(found.relative_to(path)) for found in path.rglob("*")]
+    else:
+        try:
+            with tarfile.open(path) as archive:
+                members = archive.getnames()
+        except (tarfile.TarError, OSError) as error:
+            raise MigError(f"{path} is neither a chart directory nor a chart archive: {error}") from error
+    return any("crds" in Path(member).parts or re.search(r"charts/[^/]+\.tgz$", member) for member in members)
+
+
+def _find(binary: str | None) -> str:
+    found = shutil.which(str(Path(binary).expanduser()) if binary else "helm")
+    if found:
+        return found
+    if binary:
+        raise MigError(f"The helm binary {binary} is not there or not executable on the machine that runs this module.")
+    raise MigError(
+        "The helm binary is not on the PATH of the machine that runs this module: install helm 3.13 or newer, or give "
+        "its path with helm_binary."
+    )
+
+
+def _plain(stderr: str) -> str:
+    """helm's own error without warnings, log prefixes and the word Error."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if not _NOISE.match(line)]
+    text = " ".join(errors or lines) or "it said nothing"
+    return re.sub(r"^(Error|ERROR): ((INSTALLATION|UPGRADE|ROLLBACK|UNINSTALL) FAILED: )?", "", text).rstrip(".")
+
+
+def _sentence(command: str, stderr: str) -> str:
+    """One sentence for what helm said: what failed and, where it is known, what to do."""
+    text = _plain(stderr)
+    refused = re.search(r"execution error at \(([^)]*)\): (.*)", text)
+    if refused:
+        template = refused[1].partition(":")[0]
+        return f"The chart refuses ({template}): {refused[2]}"
+    missing = re.search(r'namespaces "([^"]+)" not found', text)
+    if missing:
+        return f"Namespace {missing[1]} does not exist: make it, or set create_namespace: true."
+    if "cluster unreachable" in text or "connection refused" in text:
+        return f"helm {command} cannot reach the Kubernetes API: {text}"
+    foreign = _FOREIGN.search(text)
+    if foreign:
+        return (
+            f"{foreign[1]} exists already and does not belong to this release: remove it, or uninstall the release "
+            f"that made it. ({text})"
+        )
+    return f"helm {command} failed: {text}"

@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026 gpufleet.mig maintainers
+"""The Kubernetes API as JSON over HTTPS: the only file that imports the kubernetes client.
+
+The client library is used for what is hard (kubeconfig merging, exec plugins, token refresh, TLS, proxies); its
+generated models are not, because they cost start-up time in every module process and only translate JSON forth and
+back. Objects are the API's own JSON everywhere: ``{"metadata": {...}, "spec": {...}, "status": {...}}``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
+
+CONNECT_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 30.0
+PAGE = 500
+FIELD_MANAGER = "gpufleet.mig"
+SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+
+ARGUMENT_SPEC: dict[str, Any] = {
+    "kubeconfig": {"type": "path"},
+    "context": {"type": "str"},
+}
+
+# "nodes is forbidden: User "dev" cannot list resource "nodes" in API group "" at the cluster scope"
+_FORBIDDEN = re.compile(
+    r'User "(?P<user>[^"]*)" cannot (?P<verb>\S+) resource "(?P<resource>[^"]*)" in API group "(?P<group>[^"]*)"'
+    r'(?P<scope> at the cluster scope| in the namespace "[^"]*")?'
+)
+
+
+class KubeError(MigError):
+    """The API server answered with an error; ``status`` is the HTTP code, ``reason`` the API's word for it."""
+
+    def __init__(self, message: str, *, status: int, reason: str = "", **context: Any) -> None:
+        super().__init__(message, status=status, reason=reason, **context)
+        self.status = status
+        self.reason = reason
+
+
+class KubeUnreachable(MigError):
+    """No answer at all: refused, timed out, name unknown, certificate not trusted."""
+
+
+class Kube:
+    """One connection pool to one API server.
+
+    Raises MigError where no usable configuration exists, KubeUnreachable where nobody answers, KubeError where the API
+    refuses. Safe to keep open for the length of a module run: expiring tokens are refreshed by the client library.
+    """
+
+    def __init__(self, kubeconfig: str | None = None, context: str | None = None) -> None:
+        self.source = _describe_source(kubeconfig, context)
+        self._configuration = _load_configuration(kubeconfig, context)
+        self.host: str = str(self._configuration.host).rstrip("/")
+        self._pool = _pool(self._configuration)
+        self._resources: dict[str, dict[str, dict[str, Any]]] = {}
+
+    # requests
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> bytes:
+        """One call; ``path`` starts with /api or /apis. Returns the body of a 2xx answer."""
+        import urllib3  # a dependency of the kubernetes client, there whenever this object is
+
+        url = self.host + path
+        parameters = {key: value for key, value in (query or {}).items() if value is not None}
+        if parameters:
+            url += "?" + urlencode(parameters)
+        headers = {"Accept": accept, "User-Agent": FIELD_MANAGER}
+        for setting in self._configuration.auth_settings().values():
+            if setting.get("in") == "header" and setting.get("value"):
+                headers[setting["key"]] = setting["value"]
+        payload = None
+        if body is not None:
+            headers["Content-Type"] = content_type
+            payload = json.dumps(body).encode()
+        try:
+            answer = self._pool.request(
+                method,
+                url,
+                body=payload,
+                headers=headers,
+                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
+                # An API server that restarts refuses for a moment; three tries span about two seconds.
+                retries=urllib3.Retry(total=3, redirect=0, backoff_factor=0.3, raise_on_status=False),
+            )
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise KubeUnreachable(
+                f"The Kubernetes API at {self.host} ({self.source}) does not answer: {_root_cause(error)}. "
+                "Check that the cluster runs and that this machine reaches it, then run again.",
+                host=self.host,
+            ) from error
+        if answer.status >= 300:
+            raise self._refusal(method, path, answer.status, bytes(answer.data))
+        return bytes(answer.data)
+
+    def _refusal(self, method: str, path: str, status: int, data: bytes) -> KubeError:
+        try:
+            told = json.loads(data)
+        except ValueError:
+            told = {}
+        if not isinstance(told, dict):
+            told = {}
+        reason = str(told.get("reason") or "")
+        message = str(told.get("message") or data[:200].decode("utf-8", "replace").strip())
+        if status == 401:
+            text = (
+                f"The Kubernetes API at {self.host} does not accept the credentials of {self.source} (401): "
+                "renew them or give another kubeconfig or context."
+            )
+        elif status == 403 and (found := _FORBIDDEN.search(message)):
+            group = f".{found['group']}" if found["group"] else ""
+            text = (
+                f'The Kubernetes API at {self.host} does not let user "{found["user"]}" {found["verb"]} '
+                f"{found['resource']}{group}{found['scope'] or ''} (403): give its role that verb."
+            )
+        else:
+            text = f"The Kubernetes API at {self.host} refused {method} {path} ({status}): {message or reason}"
+        return KubeError(text, status=status, reason=reason, api_message=message)
+
+    # verbs
+
+    def get(self, path: str, **query: Any) -> dict[str, Any]:
+        """One object (or a raw list answer)."""
+        answer = json.loads(self.request("GET", path, query=query))
+        if not isinstance(answer, dict):
+            raise MigError(f"The Kubernetes API at {self.host} answered GET {path} with something that is no object.")
+        return answer
+
+    def find(self, path: str, **query: Any) -> dict[str, Any] | None:
+        """As get, but None where the object does not exist."""
+        try:
+            return self.get(path, **query)
+        except KubeError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def items(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
+        """All objects of a collection, page by page."""
+        marker: str | None = None
+        while True:
+            page = self.get(path, **{**query, "limit": PAGE, "continue": marker})
+            yield from page.get("items") or []
+            marker = (page.get("metadata") or {}).get("continue")
+            if not marker:
+                return
+
+    def merge_patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """RFC 7386: a key with None goes, the rest is merged."""
+        answer: dict[str, Any] = json.loads(
+            self.request(
+                "PATCH",
+                path,
+                query={"fieldManager": FIELD_MANAGER},
+                body=body,
+                content_type="application/merge-patch+json",
+            )
+        )
+        return answer
+
+    def apply(self, path: str, body: Mapping[str, Any], *, dry_run: bool) -> dict[str, Any]:
+        """Server-side apply, taking over fields of other managers; returns the object as it is (would be) stored."""
+        answer: dict[str, Any] = json.loads(
+            self.request(
+                "PATCH",
+                path,
+                query={"fieldManager": FIELD_MANAGER, "force": "true", "dryRun": "All" if dry_run else None},
+                body=body,
+                content_type="application/apply-patch+yaml",
+            )
+        )
+        return answer
+
+    def delete(self, path: str, *, uid: str | None = None) -> bool:
+        """Delete that object, and only the one with this uid. False where it is gone already."""
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}} if uid else None
+        try:
+            self.request("DELETE", path, body=body)
+        except KubeError as error:
+            if error.status == 404 or (error.status == 409 and uid):
+                return False
+            raise
+        return True
+
+    def last_log_lines(self, namespace: str, pod: str, container: str, *, previous: bool, lines: int = 5) -> list[str]:
+        """The end of a container's log; [] where the kubelet has none (any more)."""
+        try:
+            data = self.request(
+                "GET",
+                pod_path(namespace, pod) + "/log",
+                query={"container": container, "previous": "true" if previous else None, "tailLines": lines},
+                accept="*/*",
+            )
+        except (KubeError, KubeUnreachable):
+            # The log only adorns a message about something worse; the API server proxies it through the kubelet, which
+            # may be the very thing that is down.
+            return []
+        return [line for line in data.decode("utf-8", "replace").splitlines() if line.strip()][-lines:]
+
+    # discovery
+
+    def object_path(self, api_version: str, kind: str, namespace: str | None, name: str) -> str | None:
+        """Path of an object by its kind; None where the cluster does not know the kind."""
+        base = f"/api/{api_version}" if "/" not in api_version else f"/apis/{api_version}"
+        if api_version not in self._resources:
+            listing = self.find(base) or {}
+            self._resources[api_version] = {
+                entry["kind"]: entry for entry in listing.get("resources") or [] if "/" not in entry["name"]
+            }
+        entry = self._resources[api_version].get(kind)
+        if entry is None:
+            return None
+        scope = f"/namespaces/{quote(namespace or 'default')}" if entry["namespaced"] else ""
+        return f"{base}{scope}/{entry['name']}/{quote(name)}"
+
+    def forget_kinds(self) -> None:
+        """After CRDs were applied: ask the cluster again which kinds it knows."""
+        self._resources.clear()
+
+
+def node_path(name: str) -> str:
+    """API path of a node."""
+    return f"/api/v1/nodes/{quote(name)}"
+
+
+def pods_path(namespace: str | None) -> str:
+    """API path of the pods of one namespace, or of all."""
+    return f"/api/v1/namespaces/{quote(namespace)}/pods" if namespace else "/api/v1/pods"
+
+
+def pod_path(namespace: str, name: str) -> str:
+    """API path of a pod."""
+    return f"{pods_path(namespace)}/{quote(name)}"
+
+
+def _describe_source(kubeconfig: str | None, context: str | None) -> str:
+    if kubeconfig is None and not os.environ.get("KUBECONFIG") and not _default_file().is_file():
+        return "service account of this pod"
+    where = f"kubeconfig {kubeconfig or os.environ.get('KUBECONFIG') or _default_file()}"
+    return f"{where}, context {context}" if context else where
+
+
+def _default_file() -> Path:
+    return Path("~/.kube/config").expanduser()
+
+
+def _load_configuration(kubeconfig: str | None, context: str | None) -> Any:
+    """A filled ``kubernetes.client.Configuration``; every way to fail says which file and what to give."""
+    files = _configured_files(kubeconfig)
+    try:
+        from kubernetes import config
+        from kubernetes.client import Configuration
+    except ImportError as error:
+        raise MigError(
+            f"The Python package kubernetes cannot be imported ({error}): install it where this module runs, "
+            "for example with pip install kubernetes."
+        ) from error
+    configuration = Configuration()
+    if not files:
+        try:
+            config.load_incluster_config(client_configuration=configuration)
+        except config.ConfigException as error:
+            raise MigError(f"The service account of this pod cannot be used for the Kubernetes API: {error}") from error
+        return configuration
+    shown = os.pathsep.join(map(str, files))
+    try:
+        names, _current = config.list_kube_config_contexts(config_file=shown)
+        known = sorted(entry["name"] for entry in names)
+    except config.ConfigException as error:
+        raise MigError(f"Kubeconfig {shown} cannot be used: {error}") from error
+    except Exception as error:  # YAML errors, wrong types: the library lets them through as they come
+        raise MigError(f"Kubeconfig {shown} is not a kubeconfig: {_first_line(error)}") from error
+    if context is not None and context not in known:
+        raise MigError(
+            f"Kubeconfig {shown} has no context {context}: it has {', '.join(known) or 'none'}.",
+            contexts=known,
+        )
+    try:
+        config.load_kube_config(
+            config_file=shown, context=context, client_configuration=configuration, persist_config=False
+        )
+    except Exception as error:  # missing certificate files, exec plugins that fail, wrong base64
+        raise MigError(f"The credentials in kubeconfig {shown} cannot be loaded: {_first_line(error)}") from error
+    return configuration
+
+
+def _configured_files(kubeconfig: str | None) -> list[Path]:
+    """The kubeconfig files to merge; [] means the pod's own service account."""
+    if kubeconfig is not None:
+        files = [Path(kubeconfig).expanduser()]
+        origin = "the kubeconfig option"
+    elif os.environ.get("KUBECONFIG"):
+        files = [Path(part).expanduser() for part in os.environ["KUBECONFIG"].split(os.pathsep) if part]
+        origin = "the environment variable KUBECONFIG"
+        # kubectl reads the parts that exist and needs one of them
+        files = [path for path in files if path.exists()] or files
+    elif _default_file().is_file():
+        return [_default_file()]
+    elif SERVICE_ACCOUNT_TOKEN.is_file():
+        return []
+    else:
+        raise MigError(
+            "No kubeconfig: neither the kubeconfig option nor KUBECONFIG is set and ~/.kube/config does not exist on "
+            "the machine that runs this module. Give kubeconfig, or set mig_kubernetes: false for hosts in no cluster."
+        )
+    for path in files:
+        if not path.is_file():
+            raise MigError(f"Kubeconfig {path} (from {origin}) does not exist on the machine that runs this module.")
+        if not os.access(path, os.R_OK):
+            raise MigError(f"Kubeconfig {path} (from {origin}) may not be read by the user that runs this module.")
+    return files
+
+
+def _pool(configuration: Any) -> Any:
+    from kubernetes.client.rest import RESTClientObject
+
+    try:
+        return RESTClientObject(configuration).pool_manager
+    except Exception as error:  # ssl errors of several kinds, file errors
+        raise MigError(f"The TLS files of the kubeconfig cannot be used: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return text[0] if text else type(error).__name__
+
+
+def _root_cause(error: BaseException) -> str:
+    """What really happened below urllib3's layers, in one line."""
+    cause: BaseException = error
+    while True:
+        inner = getattr(cause, "reason", None) or cause.__cause__
+        if not isinstance(inner, BaseException):
+            break
+        cause = inner
+    text = _first_line(cause)
+    # urllib3 puts "HTTPSConnection(host='...', port=...): " before the sentence
+    text = re.sub(r"^<?[\w.]*Connection(Pool)?\(.*?\)(: |>: |> )", "", text)
+    return text.rstrip(".")

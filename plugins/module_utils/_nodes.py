@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026 gpufleet.mig maintainers
+"""GPU nodes of one cluster: read many at once, wait for them, steer their publishers. The work of two modules."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.gpufleet.mig.plugins.module_utils import _pods, _publishers
+from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
+from ansible_collections.gpufleet.mig.plugins.module_utils._kube import (
+    Kube,
+    KubeUnreachable,
+    node_path,
+    pod_path,
+    pods_path,
+)
+
+POLL_S = 0.5
+# Above this many nodes one list of all nodes is cheaper than a request for each.
+SINGLE_READS = 30
+
+
+@dataclass(frozen=True)
+class Where:
+    """Which pods are looked at: a namespace (None: all), a label selector, a Helm release."""
+
+    namespace: str | None
+    selector: str | None = None
+    release: str | None = None
+
+    @property
+    def label_selector(self) -> str | None:
+        """The selector for the API, None for every pod of the namespace."""
+        parts = [self.selector] if self.selector else []
+        if self.release:
+            parts.append(f"app.kubernetes.io/instance={self.release}")
+        return ",".join(parts) or None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one look at the cluster gave, per node name."""
+
+    nodes: dict[str, dict[str, Any] | None]
+    pods: dict[str, list[dict[str, Any]]]
+
+
+def look(kube: Kube, names: Iterable[str], where: Where) -> Seen:
+    """Nodes and publisher pods as the API shows them now."""
+    names = list(names)
+    nodes: dict[str, dict[str, Any] | None]
+    if len(names) > SINGLE_READS:
+        everything = {node["metadata"]["name"]: node for node in kube.items("/api/v1/nodes")}
+        nodes = {name: everything.get(name) for name in names}
+    else:
+        nodes = {name: kube.find(node_path(name)) for name in names}
+    pods: Iterable[dict[str, Any]] = []
+    if names:
+        pods = kube.items(
+            pods_path(where.namespace),
+            labelSelector=where.label_selector,
+            fieldSelector=f"spec.nodeName={names[0]}" if len(names) == 1 else None,
+        )
+    return Seen(nodes, _publishers.by_node(pods))
+
+
+# node_gpu_info
+
+
+def check_expectations(expect: Mapping[str, Any], nodes: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The ``expect`` option with its shape checked; a typing error there must not look like "as expected"."""
+    parts = {"resources": dict, "labels": dict, "alternatives": list}
+    stray = sorted(set(expect) - set(nodes))
+    if stray:
+        raise MigError(f"expect names {', '.join(stray)}, which nodes does not list.")
+    for name, wanted in expect.items():
+        if not isinstance(wanted, Mapping):
+            raise MigError(f"expect for node {name} must be a dictionary with resources, labels or alternatives.")
+        for key, value in wanted.items():
+            if key not in parts and key != "error":
+                raise MigError(f"expect for node {name} has the unknown key {key}: it takes {', '.join(parts)}.")
+            if key in parts and value is not None and not isinstance(value, parts[key]):
+                raise MigError(f"expect for node {name}: {key} must be a {parts[key].__name__}.")
+        for key, count in (wanted.get("resources") or {}).items():
+            if not key.startswith(_publishers.PREFIX) or isinstance(count, bool) or not str(count).isdigit():
+                raise MigError(
+                    f"expect for node {name}: resource {key}: {count!r} must be an nvidia.com key with a whole number."
+                )
+    return {name: dict(wanted) for name, wanted in expect.items()}
+
+
+def read_nodes(
+    kube: Kube,
+    names: Iterable[str],
+    where: Where,
+    expect: Mapping[str, Mapping[str, Any]],
+    publishers: Iterable[str],
+    timeout: float,
+) -> dict[str, dict[str, Any]]:
+    """The public shape per node, with ``mismatch``; returns when all is as expected or after ``timeout`` s."""
+    publishers = list(publishers)
+    answers: dict[str, dict[str, Any]] = {}
+    deadline = time.monotonic() + timeout
+    pending = list(dict.fromkeys(names))
+    order = list(pending)
+    first = True
+    while True:
+        last_look = time.monotonic() >= deadline
+        try:
+            seen = look(kube, pending, where)
+        except KubeUnreachable:
+            # An API server may restart while we wait; at the first and the last look nobody answering is the answer.
+            if first or last_look:
+                raise
+        else:
+            for name in pending:
+                pods = seen.pods.get(name, [])
+                shown = _publishers.describe(seen.nodes[name], pods)
+                wanted = expect.get(name)
+                shown["mismatch"] = (
+                    []
+                    if wanted is None
+                    else _publishers.mismatches(name, shown, pods, wanted, publishers, kube if last_look else None)
+                )
+                answers[name] = shown
+            pending = [name for name in pending if answers[name]["mismatch"]]
+        if not pending or last_look:
+            return {name: answers[name] for name in order}
+        first = False
+        time.sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))
+
+
+# node_publishers
+
+
+def check_wishes(nodes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The ``nodes`` option of node_publishers with its shape checked."""
+    for name, wish in nodes.items():
+        if not isinstance(wish, Mapping):
+            raise MigError(f"nodes: the entry of {name} must be a dictionary with config or restart.")
+        unknown = sorted(set(wish) - {"config", "restart"})
+        if unknown:
+            raise MigError(
+                f"nodes: the entry of {name} has the unknown key {', '.join(unknown)}: it takes config and restart."
+            )
+        if not isinstance(wish.get("config") or "", str):
+            raise MigError(f"nodes: config of {name} must be a string, it is {wish['config']!r}.")
+        if not isinstance(wish.get("restart") or False, bool):
+            raise MigError(f"nodes: restart of {name} must be true or false, it is {wish['restart']!r}.")
+    return {name: dict(wish) for name, wish in nodes.items()}
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is to be done on one node: the label's change (None: none) and the pods to replace."""
+
+    node: str
+    label: tuple[str | None, str | None] | None
+    pods: list[dict[str, Any]]
+
+    @property
+    def changes(self) -> bool:
+        """Anything to do here?"""
+        return self.label is not None or bool(self.pods)
+
+
+def plan_publishers(kube: Kube, wanted: Mapping[str, Mapping[str, Any]], where: Where) -> list[Step]:
+    """What differs. Raises, before anything is touched, where a node, a pod's owner or a named entry is missing."""
+    seen = look(kube, wanted, where)
+    absent = [name for name, node in seen.nodes.items() if node is None]
+    if absent:
+        raise MigError(
+            f"The cluster at {kube.host} has no node {', '.join(sorted(absent))}: set mig_node_name where the node's "
+            "name is not the inventory's. Nothing was changed.",
+            nodes=sorted(absent),
+        )
+    known: dict[tuple[str, str], set[str] | None] = {}
+    steps = []
+    for name, wish in wanted.items():
+        node, pods = seen.nodes[name], seen.pods.get(name, [])
+        label = None
+        config = wish.get("config")
+        if config is not None and node is not None:
+            now = (node["metadata"].get("labels") or {}).get(_publishers.CONFIG_LABEL)
+            target = config or None
+            if now != target:
+                label = (now, target)
+            if target is not None:
+                _check_entry(kube, name, target, pods, known)
+        restart = [pod for pod in pods if not _pods.is_ending(pod)] if wish.get("restart") else []
+        for pod in restart:
+            if _pods.controller(pod) is None:
+                raise MigError(
+                    f"Pod {_pods.full_name(pod)} on node {name} belongs to no DaemonSet, so nothing would bring it "
+                    "back: it is not restarted. Nothing was changed.",
+                    node=name,
+                )
+        steps.append(Step(name, label, restart))
+    return steps
+
+
+def _check_entry(
+    kube: Kube, node: str, entry: str, pods: Iterable[dict[str, Any]], known: dict[tuple[str, str], set[str] | None]
+) -> None:
+    """The pods mount the configuration map; an entry it does not have would leave the publishers waiting for ever."""
+    for pod in pods:
+        for volume in pod["spec"].get("volumes") or []:
+            source = volume.get("configMap")
+            if volume.get("name") != "available-configs" or not source:
+                continue
+            where = (pod["metadata"]["namespace"], str(source["name"]))
+            if where not in known:
+                found = kube.find(f"/api/v1/namespaces/{where[0]}/configmaps/{where[1]}")
+                known[where] = None if found is None else set(found.get("data") or {})
+            entries = known[where]
+            if entries is not None and entry not in entries:
+                raise MigError(
+                    f"Node {node}: config map {where[0]}/{where[1]} of the device plugin has no entry {entry!r}, it "
+                    f"has {', '.join(sorted(entries)) or 'none'}. Add it to config.map in the chart's values. "
+                    "Nothing was changed.",
+                    node=node,
+                )
+
+
+def carry_out(kube: Kube, steps: Iterable[Step], where: Where, timeout: float) -> dict[str, dict[str, Any]]:
+    """Set labels, delete pods, wait for the replacements. Returns the report of each node.
+
+    Labels come first on all nodes: a new pod reads its node's label when it starts.
+    """
+    steps = list(steps)
+    done = report(steps)
+    for step in steps:
+        if step.label is not None:
+            kube.merge_patch(node_path(step.node), {"metadata": {"labels": {_publishers.CONFIG_LABEL: step.label[1]}}})
+    for step in steps:
+        for pod in step.pods:
+            metadata = pod["metadata"]
+            kube.delete(pod_path(metadata["namespace"], metadata["name"]), uid=metadata["uid"])
+    replaced = _wait_for_replacements(kube, [step for step in steps if step.pods], where, timeout)
+    for name, entry in done.items():
+        for line in entry["restarted"]:
+            line["replaced_by"] = replaced.get((name, line["uid"]))
+    return done
+
+
+def report(steps: Iterable[Step]) -> dict[str, dict[str, Any]]:
+    """What is (would be) done, per node."""
+    return {
+        step.node: {
+            "changed": step.changes,
+            "config": None if step.label is None else {"before": step.label[0], "after": step.label[1]},
+            "restarted": [
+                {
+                    "name": pod["metadata"]["name"],
+                    "namespace": pod["metadata"]["namespace"],
+                    "uid": pod["metadata"]["uid"],
+                    "app": _publishers.app_of(pod),
+                    "replaced_by": None,
+                }
+                for pod in step.pods
+            ],
+        }
+        for step in steps
+    }
+
+
+def _wait_for_replacements(
+    kube: Kube, steps: list[Step], where: Where, timeout: float
+) -> dict[tuple[str, str], dict[str, str]]:
+    """Until the old pods are gone and new ones of the same owners are ready; {(node, old uid): {name, uid}}."""
+    deadline = time.monotonic() + timeout
+    wanted = {
+        (step.node, pod["metadata"]["uid"]): (pod, (_pods.controller(pod) or {}).get("uid"))
+        for step in steps
+        for pod in step.pods
+    }
+    replaced: dict[tuple[str, str], dict[str, str]] = {}
+    while wanted:
+        last_look = time.monotonic() >= deadline
+        missing = []
+        try:
+            seen = look(kube, {node for node, _ in wanted}, where)
+        except KubeUnreachable:
+            if last_look:
+                raise
+        else:
+            for (node, uid), (pod, owner) in list(wanted.items()):
+                problem, new = _replacement(seen.pods.get(node, []), pod, owner, kube if last_look else None)
+                if new is not None:
+                    replaced[node, uid] = {"name": new["metadata"]["name"], "uid": new["metadata"]["uid"]}
+                    del wanted[node, uid]
+                elif problem:
+                    missing.append(f"node {node}: {problem}")
+        if last_look and missing:
+            raise MigError(
+                f"The publishers were restarted but are not back after {timeout:g} s. {'. '.join(missing)}. "
+                "Node labels are set and the old pods deleted; repair the cause, then run again.",
+                not_ready=missing,
+            )
+        if wanted:
+            time.sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))
+    return replaced
+
+
+def _replacement(
+    pods: list[dict[str, Any]], old: dict[str, Any], owner: str | None, logs: _pods.Logs | None
+) -> tuple[str, dict[str, Any] | None]:
+    """(what is still missing, the new ready pod)."""
+    siblings = [pod for pod in pods if (_pods.controller(pod) or {}).get("uid") == owner]
+    if any(pod["metadata"]["uid"] == old["metadata"]["uid"] for pod in siblings):
+        return f"the old pod {_pods.full_name(old)} is still ending", None
+    fresh = [pod for pod in siblings if not _pods.is_ending(pod)]
+    if not fresh:
+        return f"{_publishers.app_of(old)} has no new pod yet", None
+    for pod in fresh:
+        if _pods.is_ready(pod):
+            return "", pod
+    return _pods.why_not_ready(fresh[0], logs), None
+
+
+def difference(steps: Iterable[Step]) -> dict[str, str]:
+    """Ansible's diff: the labels before and after, and which pods are replaced."""
+    before: list[str] = []
+    after: list[str] = []
+    for step in steps:
+        if step.label is not None:
+            for lines, value in zip((before, after), step.label, strict=True):
+                lines.append(f"node {step.node}: {_publishers.CONFIG_LABEL}={'' if value is None else value}")
+        for pod in step.pods:
+            before.append(f"node {step.node}: pod {_pods.full_name(pod)}")
+            after.append(f"node {step.node}: a new pod of {(_pods.controller(pod) or {}).get('name')}")
+    return {"before": "".join(f"{line}\n" for line in before), "after": "".join(f"{line}\n" for line in after)}

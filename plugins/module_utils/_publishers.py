@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026 gpufleet.mig maintainers
+"""What the cluster shows of GPU nodes, and whether that equals what is expected. Pure: API objects in, plain data out.
+
+The publishers are the two programs that make GPUs visible: the device plugin and GPU feature discovery (GFD).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible_collections.gpufleet.mig.plugins.module_utils import _pods
+from ansible_collections.gpufleet.mig.plugins.module_utils._prediction import gfd_labels
+
+PREFIX = "nvidia.com/"
+CONFIG_LABEL = "nvidia.com/device-plugin.config"
+DEVICE_PLUGIN = "nvidia-device-plugin"
+FEATURE_DISCOVERY = "gpu-feature-discovery"
+
+
+def app_of(pod: Mapping[str, Any]) -> str | None:
+    """Which publisher a pod is, None for any other pod.
+
+    By what its containers are called and run: chart 0.20.0 gives both DaemonSets the same labels and selectors, and the
+    GPU operator labels its pods differently again.
+    """
+    words: list[str] = []
+    for container in pod.get("spec", {}).get("containers") or []:
+        words.append(str(container.get("name", "")))
+        words.extend(str(part).rpartition("/")[2] for part in (container.get("command") or [])[:1])
+    if any("mps-control-daemon" in word for word in words):
+        return None
+    if any(FEATURE_DISCOVERY in word for word in words):
+        return FEATURE_DISCOVERY
+    if any(DEVICE_PLUGIN in word for word in words):
+        return DEVICE_PLUGIN
+    return None
+
+
+def by_node(pods: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The publisher pods among ``pods``, per node name, in the order of their names.
+
+    Pods that ended for good (Failed, Succeeded) are left out: a DaemonSet replaces them, the remains mean nothing.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for pod in sorted(pods, key=_pods.full_name):
+        node = pod.get("spec", {}).get("nodeName")
+        over = pod.get("status", {}).get("phase") in ("Failed", "Succeeded")
+        if node and not over and app_of(pod):
+            found.setdefault(node, []).append(pod)
+    return found
+
+
+def describe(node: dict[str, Any] | None, pods: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The module's public shape of one node; ``node`` is None where the cluster has no such node."""
+    status: Mapping[str, Any] = (node or {}).get("status", {})
+    return {
+        "exists": node is not None,
+        "ready": any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or []),
+        "schedulable": node is not None and not node.get("spec", {}).get("unschedulable", False),
+        "allocatable": _quantities(status.get("allocatable")),
+        "capacity": _quantities(status.get("capacity")),
+        "labels": {
+            key: value
+            for key, value in sorted(((node or {}).get("metadata", {}).get("labels") or {}).items())
+            if key.startswith(PREFIX)
+        },
+        "publishers": [
+            {
+                "name": pod["metadata"]["name"],
+                "namespace": pod["metadata"].get("namespace", "default"),
+                "uid": pod["metadata"]["uid"],
+                "app": app_of(pod),
+                "ready": _pods.is_ready(pod),
+                "ending": _pods.is_ending(pod),
+                "restarts": _pods.restarts(pod),
+                "controller": _pods.controller(pod),
+            }
+            for pod in pods
+        ],
+    }
+
+
+def _quantities(amounts: Mapping[str, str] | None) -> dict[str, int]:
+    """Extended resources are whole numbers in the API; other resources (cpu: 1500m) are not ours."""
+    return {key: int(value) for key, value in sorted((amounts or {}).items()) if key.startswith(PREFIX)}
+
+
+def mismatches(
+    name: str,
+    shown: Mapping[str, Any],
+    pods: Iterable[dict[str, Any]],
+    expect: Mapping[str, Any],
+    publishers: Iterable[str],
+    logs: _pods.Logs | None = None,
+) -> list[str]:
+    """Sentences that say where the node differs from ``expect``; [] when it is as wanted.
+
+    ``expect``: ``resources`` {key: count}, ``labels`` {key: value}, ``alternatives`` [other label sets that are right
+    too]; a part that is absent is not compared. ``publishers`` are the programs that must have a ready pod on the node.
+    """
+    if not shown["exists"]:
+        return [f"node {name}: the cluster has no node of this name"]
+    found: list[str] = []
+    if not shown["ready"]:
+        found.append(f"node {name}: the node is not Ready, what it shows may be old")
+    pods = list(pods)
+    for app in publishers:
+        found.extend(_publisher_mismatch(name, app, [pod for pod in pods if app_of(pod) == app], logs))
+    if expect.get("resources") is not None:
+        found.extend(resource_mismatches(name, shown["allocatable"], expect["resources"]))
+    if expect.get("labels") is not None:
+        found.extend(label_mismatches(name, shown["labels"], expect["labels"], expect.get("alternatives") or []))
+    return found
+
+
+def _publisher_mismatch(name: str, app: str, pods: list[dict[str, Any]], logs: _pods.Logs | None) -> list[str]:
+    alive = [pod for pod in pods if not _pods.is_ending(pod)]
+    if not alive:
+        return [f"node {name}: no {app} pod runs on it, wanted is one that is ready"]
+    return [f"node {name}: {_pods.why_not_ready(pod, logs)}" for pod in alive if not _pods.is_ready(pod)]
+
+
+def resource_mismatches(name: str, allocatable: Mapping[str, int], wanted: Mapping[str, Any]) -> list[str]:
+    """Every nvidia.com key counts, in both directions; 0 is the same as absent (old keys stay in node status at 0)."""
+    sentences = []
+    expected = {key: int(count) for key, count in wanted.items()}
+    for key in sorted({*allocatable, *expected}):
+        there, right = allocatable.get(key, 0), expected.get(key, 0)
+        if there != right:
+            sentences.append(
+                f"node {name}: allocatable {key} is {there if key in allocatable else 'absent'}, wanted is "
+                f"{right if key in expected else 'no such key'}"
+            )
+    return sentences
+
+
+def label_mismatches(
+    name: str, labels: Mapping[str, str], wanted: Mapping[str, Any], alternatives: Iterable[Mapping[str, Any]]
+) -> list[str]:
+    """GFD's labels must equal ``wanted`` or one of the alternatives; else the differences from the nearest of these."""
+    shown = gfd_labels(dict(labels))
+    nearest: list[str] | None = None
+    for choice in (wanted, *alternatives):
+        expected = {key: str(value) for key, value in gfd_labels(dict(choice)).items()}
+        sentences = [
+            f"node {name}: label {key} is {_shown(shown.get(key))}, wanted is {_shown(expected.get(key))}"
+            for key in sorted({*shown, *expected})
+            if shown.get(key) != expected.get(key)
+        ]
+        if not sentences:
+            return []
+        if nearest is None or len(sentences) < len(nearest):
+            nearest = sentences
+    return nearest or []
+
+
+def _shown(value: str | None) -> str:
+    return "absent" if value is None else repr(value)

@@ -1,0 +1,196 @@
+#!/usr/bin/python
+# Copyright (c) 2026 gpufleet.mig maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Module node_gpu_info: what a cluster shows of its GPU nodes, and whether that is what is expected."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: node_gpu_info
+short_description: Read what Kubernetes shows of GPU nodes, and wait until it is as expected
+version_added: "0.1.0"
+description:
+  - Reads allocatable and capacity of every C(nvidia.com) resource, the C(nvidia.com) labels and the pods of the device
+    plugin and of GPU feature discovery, for many nodes in one call.
+  - With O(expect) it compares exactly and, with O(timeout), waits until the nodes are as expected.
+  - Runs where the Kubernetes API can be reached, usually on the controller; it never writes.
+author:
+  - gpufleet.mig maintainers (@gpufleet)
+options:
+  nodes:
+    description: Names of the Kubernetes nodes.
+    type: list
+    elements: str
+    required: true
+  namespace:
+    description: Namespace of the device plugin and of GPU feature discovery. An empty string looks in all namespaces.
+    type: str
+    default: nvidia-device-plugin
+  selector:
+    description:
+      - Label selector that narrows which pods are looked at. Which of them is a device plugin and which is feature
+        discovery is told by their containers, because the official chart gives both the same labels.
+    type: str
+  release:
+    description: Only look at pods of this Helm release (label C(app.kubernetes.io/instance)).
+    type: str
+  expect:
+    description:
+      - What is wanted, per node name. A node without an entry is only read.
+      - C(resources) is a dictionary of resource keys and counts; every C(nvidia.com) key of the node counts, also
+        one that should not be there; a key at 0 is the same as no key.
+      - C(labels) is a dictionary of the labels of GPU feature discovery, C(alternatives) a list of other label sets
+        that are right too.
+      - A part that is not given is not compared.
+    type: dict
+    default: {}
+  publishers:
+    description: Programs that must have a ready pod on each node of O(expect).
+    type: list
+    elements: str
+    choices: [nvidia-device-plugin, gpu-feature-discovery]
+    default: [nvidia-device-plugin, gpu-feature-discovery]
+  timeout:
+    description: Seconds to wait until everything is as expected; 0 looks once.
+    type: float
+    default: 0
+  fail_on_mismatch:
+    description: Fail when something still differs at the end. Otherwise only return the differences.
+    type: bool
+    default: true
+extends_documentation_fragment:
+  - gpufleet.mig.kubeconfig
+  - ansible.builtin.action_common_attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  platform:
+    platforms: posix
+seealso:
+  - module: gpufleet.mig.node_publishers
+  - plugin: gpufleet.mig.expected_resources
+    plugin_type: filter
+  - plugin: gpufleet.mig.expected_labels
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: What do the nodes show?
+  gpufleet.mig.node_gpu_info:
+    nodes: [gpu-01, gpu-02]
+    kubeconfig: ~/.kube/config
+  register: shown
+  delegate_to: localhost
+  run_once: true
+
+- name: Wait until the node shows its instances
+  gpufleet.mig.node_gpu_info:
+    nodes: ["{{ mig_node_name }}"]
+    expect:
+      gpu-01:
+        resources:
+          nvidia.com/mig-1g.10gb: 7
+    timeout: 120
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+nodes:
+  description: What the cluster shows, per node name.
+  returned: always
+  type: dict
+  contains:
+    exists: {description: The cluster has a node of this name., type: bool, returned: always}
+    ready: {description: The node's Ready condition is True., type: bool, returned: always}
+    schedulable: {description: The node is not cordoned., type: bool, returned: always}
+    allocatable:
+      description: Allocatable of every C(nvidia.com) resource, keys at 0 included.
+      type: dict
+      returned: always
+      sample: {nvidia.com/mig-1g.10gb: 7}
+    capacity: {description: Capacity of every C(nvidia.com) resource., type: dict, returned: always}
+    labels: {description: Every C(nvidia.com) label of the node., type: dict, returned: always}
+    publishers:
+      description: Pods of the device plugin and of GPU feature discovery on the node.
+      type: list
+      elements: dict
+      returned: always
+      sample:
+        - name: nvidia-device-plugin-7xk2p
+          namespace: nvidia-device-plugin
+          uid: 1e6f4d0a-6f3e-4a7e-9d0e-0d3b3b7b7a11
+          app: nvidia-device-plugin
+          ready: true
+          ending: false
+          restarts: 0
+          controller: {kind: DaemonSet, name: nvidia-device-plugin, uid: 7d4f0d0e-31c0-4d0b-8a4e-f6a6b5f5c1d2}
+    mismatch:
+      description: One sentence per difference from O(expect), empty when there is none.
+      type: list
+      elements: str
+      returned: always
+      sample: ["node gpu-01: allocatable nvidia.com/mig-1g.10gb is 6, wanted is 7"]
+elapsed:
+  description: Seconds that the module waited.
+  returned: always
+  type: float
+"""
+
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.gpufleet.mig.plugins.module_utils import _kube, _nodes
+from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
+
+PUBLISHERS = ["nvidia-device-plugin", "gpu-feature-discovery"]
+
+ARGUMENT_SPEC: dict[str, Any] = {
+    **_kube.ARGUMENT_SPEC,
+    "nodes": {"type": "list", "elements": "str", "required": True},
+    "namespace": {"type": "str", "default": "nvidia-device-plugin"},
+    "selector": {"type": "str"},
+    "release": {"type": "str"},
+    "expect": {"type": "dict", "default": {}},
+    "publishers": {"type": "list", "elements": "str", "choices": PUBLISHERS, "default": PUBLISHERS},
+    "timeout": {"type": "float", "default": 0},
+    "fail_on_mismatch": {"type": "bool", "default": True},
+}
+
+
+def main() -> None:
+    """Read, compare, report."""
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    params = module.params
+    started = time.monotonic()
+    try:
+        expect = _nodes.check_expectations(params["expect"], params["nodes"])
+        nodes = _nodes.read_nodes(
+            _kube.Kube(params["kubeconfig"], params["context"]),
+            params["nodes"],
+            _nodes.Where(params["namespace"] or None, params["selector"], params["release"]),
+            expect,
+            params["publishers"],
+            params["timeout"],
+        )
+    except MigError as error:
+        module.fail_json(msg=str(error), **error.context)
+    elapsed = round(time.monotonic() - started, 1)
+    differences = [sentence for node in nodes.values() for sentence in node["mismatch"]]
+    if differences and params["fail_on_mismatch"]:
+        after = f" after {params['timeout']:g} s" if params["timeout"] else ""
+        module.fail_json(
+            msg=f"{len(differences)} difference(s){after}: " + "; ".join(differences) + ".",
+            nodes=nodes,
+            elapsed=elapsed,
+        )
+    module.exit_json(changed=False, nodes=nodes, elapsed=elapsed)
+
+
+if __name__ == "__main__":
+    main()
