@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
+from ansible_collections.gpufleet.mig.plugins.module_utils._kube import forbidden
 
 OLDEST = (3, 13)  # the first with --dry-run=server
 HISTORY_MAX = 10
 # Lines on standard error that are no part of the error.
-_NOISE = re.compile(r"(WARNING|level=|time=|[WI]\d{4} |\d{4}/\d\d/\d\d |Warning:|Pulled:|Digest:)")
+_NOISE = re.compile(r"(WARNING|level=|time=|[WI]\d{4} |\d{4}/\d\d/\d\d |Warning:|Pulled:|Digest:|Use --debug)")
 _FOREIGN = re.compile(r"(\S+ \S+) in namespace \S* ?exists and cannot be imported")
 
 
@@ -300,6 +301,9 @@ def _sentence(command: str, stderr: str) -> str:
     missing = re.search(r'namespaces "([^"]+)" not found', text)
     if missing:
         return f"Namespace {missing[1]} does not exist: make it, or set create_namespace: true."
+    denied = forbidden(text)
+    if denied:
+        return denied
     if "cluster unreachable" in text or "connection refused" in text:
         return f"helm {command} cannot reach the Kubernetes API: {text}"
     foreign = _FOREIGN.search(text)

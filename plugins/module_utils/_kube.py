@@ -125,12 +125,8 @@ class Kube:
                 f"The Kubernetes API at {self.host} does not accept the credentials of {self.source} (401): "
                 "renew them or give another kubeconfig or context."
             )
-        elif status == 403 and (found := _FORBIDDEN.search(message)):
-            group = f".{found['group']}" if found["group"] else ""
-            text = (
-                f'The Kubernetes API at {self.host} does not let user "{found["user"]}" {found["verb"]} '
-                f"{found['resource']}{group}{found['scope'] or ''} (403): give its role that verb."
-            )
+        elif status == 403:
+            text = forbidden(message) or f"The Kubernetes API at {self.host} forbids {method} {path}: {message}"
         else:
             text = f"The Kubernetes API at {self.host} refused {method} {path} ({status}): {message or reason}"
         return KubeError(text, status=status, reason=reason, api_message=message)
@@ -236,6 +232,18 @@ class Kube:
         self._resources.clear()
 
 
+def forbidden(message: str) -> str | None:
+    """The API's words for a missing permission as one sentence that says what to grant; None for other messages."""
+    found = _FORBIDDEN.search(message)
+    if not found:
+        return None
+    group = f".{found['group']}" if found["group"] else ""
+    return (
+        f'The Kubernetes API does not let user "{found["user"]}" {found["verb"]} '
+        f"{found['resource']}{group}{found['scope'] or ''} (403): give its role that verb."
+    )
+
+
 def node_path(name: str) -> str:
     """API path of a node."""
     return f"/api/v1/nodes/{quote(name)}"
@@ -330,8 +338,12 @@ def _configured_files(kubeconfig: str | None) -> list[Path]:
 
 
 def _pool(configuration: Any) -> Any:
+    import urllib3
     from kubernetes.client.rest import RESTClientObject
 
+    if not configuration.verify_ssl:
+        # The kubeconfig says insecure-skip-tls-verify; a warning per request would bury the module's own words.
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     try:
         return RESTClientObject(configuration).pool_manager
     except Exception as error:  # ssl errors of several kinds, file errors
@@ -354,4 +366,4 @@ def _root_cause(error: BaseException) -> str:
     text = _first_line(cause)
     # urllib3 puts "HTTPSConnection(host='...', port=...): " before the sentence
     text = re.sub(r"^<?[\w.]*Connection(Pool)?\(.*?\)(: |>: |> )", "", text)
-    return text.rstrip(".")
+    return re.sub(r"^\[Errno -?\d+\] ", "", text).rstrip(".")

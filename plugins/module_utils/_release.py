@@ -51,9 +51,13 @@ class Wanted:
 
 @dataclass
 class Outcome:
-    """What was done, or in check mode would be: words for a person, objects before and after for the diff."""
+    """What was done, or in check mode would be: words for a person, objects before and after for the diff.
+
+    ``history`` is the release's as it was read; it is stale once something was done.
+    """
 
     actions: list[str] = field(default_factory=list)
+    history: list[Revision] = field(default_factory=list)
     before: Objects = field(default_factory=dict)
     after: Objects = field(default_factory=dict)
 
@@ -71,7 +75,7 @@ def ensure_present(helm: Helm, kube: Kube, wanted: Wanted, *, check_mode: bool) 
     with tempfile.TemporaryDirectory(prefix="gpufleet-helm-") as folder:
         path = helm.fetch(wanted.chart, Path(folder))
         chart = _checked_chart(helm, wanted.chart, path)
-        history = _settled(helm, wanted, outcome, check_mode=check_mode)
+        history = outcome.history = _settled(helm, wanted, outcome, check_mode=check_mode)
         stored = _current(helm, wanted.name, history)
         crds = _plan_crds(helm, kube, wanted, path, upgrade=stored is not None)
         rendered = _render(helm, wanted, path, chart, history, crds)
@@ -111,7 +115,7 @@ def ensure_present(helm: Helm, kube: Kube, wanted: Wanted, *, check_mode: bool) 
 def ensure_absent(helm: Helm, wanted: Wanted, *, check_mode: bool) -> Outcome:
     """Uninstall where there is something."""
     outcome = Outcome()
-    history = helm.history(wanted.name)
+    history = outcome.history = helm.history(wanted.name)
     if not history or history[-1].status == "uninstalled":
         return outcome
     outcome.before.update(_manifests.parse(helm.stored(wanted.name, history[-1]).manifest))
@@ -124,7 +128,7 @@ def ensure_absent(helm: Helm, wanted: Wanted, *, check_mode: bool) -> Outcome:
 def ensure_revision(helm: Helm, kube: Kube, wanted: Wanted, number: int, *, check_mode: bool) -> Outcome:
     """Roll back to an old revision, where what is deployed now is not the same already."""
     outcome = Outcome()
-    history = _settled(helm, wanted, outcome, check_mode=check_mode)
+    history = outcome.history = _settled(helm, wanted, outcome, check_mode=check_mode)
     target = next((each for each in history if each.number == number), None)
     if target is None:
         known = ", ".join(str(each.number) for each in history) or "none"
@@ -323,9 +327,9 @@ def _apply_crds(kube: Kube, documents: Mapping[Ref, dict[str, Any]], timeout: fl
     kube.forget_kinds()
 
 
-def describe(helm: Helm, wanted: Wanted) -> dict[str, Any] | None:
-    """The release as helm's history ends now."""
-    history = helm.history(wanted.name)
+def describe(helm: Helm, wanted: Wanted, outcome: Outcome, *, check_mode: bool) -> dict[str, Any] | None:
+    """The release as its history ends now; None where there is none."""
+    history = helm.history(wanted.name) if outcome.changed and not check_mode else outcome.history
     if not history:
         return None
     last = history[-1]

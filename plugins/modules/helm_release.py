@@ -205,7 +205,7 @@ def main() -> None:
             outcome = _release.ensure_absent(helm, wanted, check_mode=check)
         else:
             outcome = _release.ensure_revision(helm, kube, wanted, params["revision"], check_mode=check)
-        release = _release.describe(helm, wanted)
+        release = _release.describe(helm, wanted, outcome, check_mode=check)
     except MigError as error:
         module.fail_json(msg=str(error), **error.context)
     module.exit_json(
