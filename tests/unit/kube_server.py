@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026 gpufleet.mig maintainers
+"""A small Kubernetes API over real HTTP, enough for the modules that look at nodes and pods, and a way to run a module.
+
+Objects lie under their API path. A deleted pod that has an owner is replaced after a moment, as a DaemonSet does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMESPACE = "nvidia-device-plugin"
+TOKEN = "right"  # noqa: S105 - of the stand-in
+PLUGIN = "nvidia-device-plugin"
+GFD = "gpu-feature-discovery"
+_uids = itertools.count(1)
+
+
+def node(name: str, allocatable: dict[str, int], labels: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
+    """A Ready node."""
+    amounts = {"cpu": "1500m", "memory": "8Gi", **{key: str(count) for key, count in allocatable.items()}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, **(labels or {})}},
+        "spec": spec,
+        "status": {
+            "allocatable": amounts,
+            "capacity": dict(amounts),
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    }
+
+
+def pod(app: str, node_name: str, *, ready: bool = True, owner: bool = True, **status: Any) -> dict[str, Any]:
+    """A publisher pod as chart 0.20.0 makes it: both programs under the same labels, told apart by their containers."""
+    number = next(_uids)
+    metadata: dict[str, Any] = {
+        "name": f"{app}-{number}",
+        "namespace": NAMESPACE,
+        "uid": f"uid-{number}",
+        "labels": {"app.kubernetes.io/name": PLUGIN, "app.kubernetes.io/instance": PLUGIN},
+    }
+    if owner:
+        metadata["ownerReferences"] = [
+            {"kind": "DaemonSet", "name": f"ds-{app}", "uid": f"ds-{app}", "controller": True, "apiVersion": "apps/v1"}
+        ]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": metadata,
+        "spec": {
+            "nodeName": node_name,
+            "containers": [
+                {"name": f"{app}-sidecar", "command": ["config-manager"]},
+                {"name": f"{app}-ctr", "command": [app]},
+            ],
+            "volumes": [{"name": "available-configs", "configMap": {"name": "nvidia-device-plugin-configs"}}],
+        },
+        "status": {
+            "phase": "Running",
+            "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+            "containerStatuses": [
+                {"name": f"{app}-ctr", "ready": ready, "restartCount": 0, "state": {"running": {}}},
+            ],
+            **status,
+        },
+    }
+
+
+class Api(ThreadingHTTPServer):
+    """The server; tests fill ``objects`` and read ``requests``."""
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.folder = folder
+        self.objects: dict[str, dict[str, Any]] = {}
+        self.logs: dict[str, str] = {}
+        self.requests: list[str] = []
+        self.forbidden: set[tuple[str, str]] = set()
+        self.page = 500
+        self.replace_after = 0.3
+        self.replacement: dict[str, Any] = {}
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def put(self, *documents: dict[str, Any]) -> None:
+        """Store objects under their paths."""
+        for document in documents:
+            self.objects[path_of(document)] = document
+
+    def writes(self) -> list[str]:
+        """Requests that change something."""
+        return [line for line in self.requests if not line.startswith("GET")]
+
+    def kubeconfig(self, *, token: str = TOKEN, server: str | None = None) -> str:
+        """Path of a kubeconfig for this server with the contexts main and other."""
+        content = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "lab", "cluster": {"server": server or self.url}}],
+            "users": [{"name": "user", "user": {"token": token}}],
+            "contexts": [{"name": name, "context": {"cluster": "lab", "user": "user"}} for name in ("main", "other")],
+            "current-context": "main",
+        }
+        path = self.folder / f"kubeconfig-{next(_uids)}"
+        path.write_text(json.dumps(content))
+        return str(path)
+
+    def delete(self, path: str) -> None:
+        """Remove an object; its DaemonSet, if any, makes another."""
+        gone = self.objects.pop(path)
+        owners = gone["metadata"].get("ownerReferences")
+        if not owners:
+            return
+        app = owners[0]["name"].removeprefix("ds-")
+        new = pod(app, gone["spec"]["nodeName"], ready=False)
+
+        def later() -> None:
+            time.sleep(self.replace_after)
+            self.put(new)
+            time.sleep(self.replace_after)
+            self.put({**pod(app, gone["spec"]["nodeName"]), "metadata": new["metadata"], **self.replacement})
+
+        threading.Thread(target=later, daemon=True).start()
+
+
+def path_of(document: dict[str, Any]) -> str:
+    """API path of a core object."""
+    metadata = document["metadata"]
+    plural = f"{document['kind'].lower()}s"
+    scope = f"/namespaces/{metadata['namespace']}" if "namespace" in metadata else ""
+    return f"/api/v1{scope}/{plural}/{metadata['name']}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Api
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: Any) -> None:
+        """Quiet."""
+
+    def _send(self, status: int, body: Any) -> None:
+        data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _refuse(self, status: int, reason: str, message: str) -> None:
+        self._send(
+            status, {"kind": "Status", "status": "Failure", "reason": reason, "message": message, "code": status}
+        )
+
+    def _admitted(self) -> tuple[str, dict[str, str]] | None:
+        parts = urlsplit(self.path)
+        self.server.requests.append(f"{self.command} {self.path}")
+        if self.headers.get("authorization") != f"Bearer {TOKEN}":
+            self._refuse(401, "Unauthorized", "Unauthorized")
+            return None
+        if (self.command, parts.path) in self.server.forbidden:
+            verb = {"GET": "get", "PATCH": "patch", "DELETE": "delete"}[self.command]
+            self._refuse(
+                403,
+                "Forbidden",
+                f'nodes is forbidden: User "dev" cannot {verb} resource "nodes" in API group "" at the cluster scope',
+            )
+            return None
+        return parts.path, dict(parse_qsl(parts.query))
+
+    def _body(self) -> dict[str, Any]:
+        length = int(self.headers.get("Content-Length") or 0)
+        found: dict[str, Any] = json.loads(self.rfile.read(length)) if length else {}
+        return found
+
+    def do_GET(self) -> None:
+        admitted = self._admitted()
+        if admitted is None:
+            return
+        path, query = admitted
+        if path in self.server.objects:
+            self._send(200, self.server.objects[path])
+        elif path.endswith("/log"):
+            text = self.server.logs.get(path.removesuffix("/log").rpartition("/")[2])
+            if text is None:
+                self._refuse(400, "BadRequest", "no log")
+            else:
+                self._send(200, text)
+        elif path.rpartition("/")[2] in ("nodes", "pods"):
+            self._list(path, query)
+        else:
+            self._refuse(404, "NotFound", f"{path} not found")
+
+    def _list(self, path: str, query: dict[str, str]) -> None:
+        plural = path.rpartition("/")[2]
+        everywhere = path == f"/api/v1/{plural}"
+        found = [
+            document
+            for where, document in sorted(self.server.objects.items())
+            if where.split("/")[-2] == plural and (everywhere or where.startswith(path + "/"))
+        ]
+        for part in filter(None, query.get("labelSelector", "").split(",")):
+            key, _, value = part.partition("=")
+            found = [document for document in found if document["metadata"].get("labels", {}).get(key) == value]
+        if "fieldSelector" in query:
+            name = query["fieldSelector"].removeprefix("spec.nodeName=")
+            found = [document for document in found if document["spec"].get("nodeName") == name]
+        start = int(query.get("continue") or 0)
+        end = start + self.server.page
+        more = {"continue": str(end)} if end < len(found) else {}
+        self._send(200, {"kind": "List", "metadata": more, "items": found[start:end]})
+
+    def do_PATCH(self) -> None:
+        admitted, body = self._admitted(), self._body()
+        if admitted is None:
+            return
+        found = self.server.objects[admitted[0]]
+        _merge(found, body)
+        self._send(200, found)
+
+    def do_DELETE(self) -> None:
+        admitted, body = self._admitted(), self._body()
+        if admitted is None:
+            return
+        found = self.server.objects.get(admitted[0])
+        if found is None:
+            self._refuse(404, "NotFound", "not found")
+        elif body.get("preconditions", {}).get("uid") not in (None, found["metadata"].get("uid")):
+            self._refuse(409, "Conflict", "the UID in the precondition does not match")
+        else:
+            self.server.delete(admitted[0])
+            self._send(200, {"kind": "Status", "status": "Success"})
+
+
+def _merge(target: dict[str, Any], patch: dict[str, Any]) -> None:
+    for key, value in patch.items():
+        if value is None:
+            target.pop(key, None)
+        elif isinstance(value, dict):
+            _merge(target.setdefault(key, {}), value)
+        else:
+            target[key] = value
+
+
+def run_module(name: str, *, check: bool = False, env: dict[str, str] | None = None, **params: Any) -> dict[str, Any]:
+    """Run a module of the collection as its own process, as Ansible does; its JSON answer."""
+    arguments = {"ANSIBLE_MODULE_ARGS": {**params, "_ansible_check_mode": check, "_ansible_diff": True}}
+    done = subprocess.run(
+        [sys.executable, "-m", f"ansible_collections.gpufleet.mig.plugins.modules.{name}"],
+        input=json.dumps(arguments),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT / ".tree"), **(env or {})},
+    )
+    assert done.stdout, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    answer.pop("invocation", None)
+    return answer

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026 gpufleet.mig maintainers
+"""node_gpu_info and node_publishers against an API server over real HTTP, each run as Ansible runs it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kube_server import GFD, NAMESPACE, PLUGIN, Api, node, pod, run_module
+
+CONFIG = "nvidia.com/device-plugin.config"
+SEVEN = {"nvidia.com/mig-1g.10gb": 7}
+LABELS = {"nvidia.com/gpu.count": "1", "nvidia.com/mig.strategy": "mixed"}
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Api]:
+    server = Api(tmp_path)
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def ready_node(api: Api, name: str, allocatable: dict[str, int], labels: dict[str, str] | None = None) -> None:
+    api.put(node(name, allocatable, labels), pod(PLUGIN, name), pod(GFD, name))
+
+
+def info(api: Api, *names: str, **params: Any) -> dict[str, Any]:
+    return run_module("node_gpu_info", kubeconfig=api.kubeconfig(), nodes=list(names), **params)
+
+
+def publishers(api: Api, check: bool = False, **params: Any) -> dict[str, Any]:
+    return run_module("node_publishers", check=check, kubeconfig=api.kubeconfig(), **params)
+
+
+# node_gpu_info
+
+
+def test_shows_every_nvidia_key_and_which_pod_is_which(api: Api) -> None:
+    ready_node(api, "a", {**SEVEN, "nvidia.com/gpu": 0}, {**LABELS, CONFIG: "mixed"})
+    api.put(node("b", {}, unschedulable=True))
+    answer = info(api, "a", "b", "c")["nodes"]
+    assert answer["a"]["allocatable"] == {**SEVEN, "nvidia.com/gpu": 0}
+    assert answer["a"]["labels"] == {**LABELS, CONFIG: "mixed"}
+    assert sorted((each["app"], each["ready"]) for each in answer["a"]["publishers"]) == [(GFD, True), (PLUGIN, True)]
+    assert (answer["a"]["exists"], answer["a"]["ready"], answer["a"]["schedulable"]) == (True, True, True)
+    assert (answer["b"]["exists"], answer["b"]["schedulable"], answer["b"]["publishers"]) == (True, False, [])
+    assert answer["c"]["exists"] is False
+    assert not api.writes()
+
+
+def test_as_expected_passes_at_once_and_ignores_keys_at_zero(api: Api) -> None:
+    ready_node(api, "a", {**SEVEN, "nvidia.com/gpu": 0}, {**LABELS, CONFIG: "mixed"})
+    answer = info(api, "a", expect={"a": {"resources": {**SEVEN, "nvidia.com/x": 0}, "labels": LABELS}}, timeout=30)
+    assert answer["nodes"]["a"]["mismatch"] == []
+    assert answer["elapsed"] < 5
+
+
+def test_a_key_that_should_not_be_there_is_a_difference(api: Api) -> None:
+    ready_node(api, "a", {**SEVEN, "nvidia.com/gpu": 1})
+    answer = info(api, "a", expect={"a": {"resources": {"nvidia.com/mig-1g.10gb": 5, "nvidia.com/mig-2g.20gb": 1}}})
+    assert answer["failed"]
+    assert answer["nodes"]["a"]["mismatch"] == [
+        "node a: allocatable nvidia.com/gpu is 1, wanted is no such key",
+        "node a: allocatable nvidia.com/mig-1g.10gb is 7, wanted is 5",
+        "node a: allocatable nvidia.com/mig-2g.20gb is absent, wanted is 1",
+    ]
+    assert all(sentence in answer["msg"] for sentence in answer["nodes"]["a"]["mismatch"])
+
+
+def test_labels_may_equal_an_alternative_and_are_compared_both_ways(api: Api) -> None:
+    ready_node(api, "a", {}, {**LABELS, "nvidia.com/gpu.product": "B", CONFIG: "mixed", "nvidia.com/mig.config": "x"})
+    one, two = {**LABELS, "nvidia.com/gpu.product": "A"}, {**LABELS, "nvidia.com/gpu.product": "B"}
+    assert info(api, "a", expect={"a": {"labels": one, "alternatives": [two]}})["nodes"]["a"]["mismatch"] == []
+    answer = info(api, "a", expect={"a": {"labels": {"nvidia.com/gpu.count": "2"}}}, fail_on_mismatch=False)
+    assert "failed" not in answer
+    assert answer["nodes"]["a"]["mismatch"] == [
+        "node a: label nvidia.com/gpu.count is '1', wanted is '2'",
+        "node a: label nvidia.com/gpu.product is 'B', wanted is absent",
+        "node a: label nvidia.com/mig.strategy is 'mixed', wanted is absent",
+    ]
+
+
+def test_waits_until_the_node_shows_what_is_expected(api: Api) -> None:
+    ready_node(api, "a", SEVEN)
+    api.put(node("b", {}), pod(PLUGIN, "b"), pod(GFD, "b"))
+
+    def kubelet() -> None:
+        time.sleep(1)
+        api.put(node("b", SEVEN))
+
+    threading.Thread(target=kubelet).start()
+    answer = info(api, "a", "b", expect={name: {"resources": SEVEN} for name in "ab"}, timeout=20)
+    assert [each["mismatch"] for each in answer["nodes"].values()] == [[], []]
+    assert 0.5 < answer["elapsed"] < 10
+
+
+def test_at_timeout_names_the_pod_its_reason_and_its_last_words(api: Api) -> None:
+    crash = {
+        "name": "nvidia-device-plugin-ctr",
+        "ready": False,
+        "restartCount": 3,
+        "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting failed container"}},
+        "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}},
+    }
+    bad = pod(PLUGIN, "a", ready=False, containerStatuses=[crash])
+    api.put(node("a", {}), bad)
+    api.logs[bad["metadata"]["name"]] = "I1 starting\nE1 more than one MIG device type present on node\n"
+    answer = info(api, "a", expect={"a": {}}, timeout=1)
+    name = bad["metadata"]["name"]
+    assert answer["nodes"]["a"]["mismatch"] == [
+        f"node a: pod {NAMESPACE}/{name} on node a is not ready: container nvidia-device-plugin-ctr waits "
+        "(CrashLoopBackOff), it ended with exit code 1, its last words: I1 starting | "
+        "E1 more than one MIG device type present on node",
+        "node a: no gpu-feature-discovery pod runs on it, wanted is one that is ready",
+    ]
+    assert answer["failed"]
+    assert "after 1 s" in answer["msg"]
+
+
+def test_failed_pods_that_a_daemonset_replaced_mean_nothing(api: Api) -> None:
+    ready_node(api, "a", SEVEN)
+    api.put(pod(PLUGIN, "a", ready=False, phase="Failed", reason="UnexpectedAdmissionError"))
+    assert info(api, "a", expect={"a": {"resources": SEVEN}})["nodes"]["a"]["mismatch"] == []
+
+
+def test_many_nodes_take_few_requests_and_all_pages_are_read(api: Api) -> None:
+    names = [f"n{number:03}" for number in range(40)]
+    for name in names:
+        ready_node(api, name, SEVEN)
+    api.page = 30
+    answer = info(api, *names, expect={name: {"resources": SEVEN} for name in names})
+    assert all(len(answer["nodes"][name]["publishers"]) == 2 for name in names)
+    assert len(api.requests) == 2 + 3
+
+
+@pytest.mark.parametrize(
+    ("expect", "word"),
+    [
+        ({"b": {}}, "nodes does not list"),
+        ({"a": {"resource": {}}}, "unknown key resource"),
+        ({"a": {"resources": {"nvidia.com/gpu": "many"}}}, "whole number"),
+        ({"a": {"resources": {"gpu": 1}}}, "nvidia.com key"),
+        ({"a": {"labels": []}}, "labels must be a dict"),
+    ],
+)
+def test_a_typing_error_in_expect_is_no_success(api: Api, expect: dict[str, Any], word: str) -> None:
+    ready_node(api, "a", {})
+    answer = info(api, "a", expect=expect)
+    assert answer["failed"]
+    assert word in answer["msg"]
+
+
+# node_publishers
+
+
+def test_label_is_set_where_it_differs_and_only_there(api: Api) -> None:
+    ready_node(api, "a", {}, {CONFIG: "single"})
+    ready_node(api, "b", {}, {CONFIG: "mixed"})
+    wish = {"a": {"config": "mixed"}, "b": {"config": "mixed"}}
+    predicted = publishers(api, check=True, nodes=wish)
+    assert not api.writes()
+    done = publishers(api, nodes=wish)
+    assert predicted == done
+    assert done["changed"]
+    assert done["nodes"]["a"]["config"] == {"before": "single", "after": "mixed"}
+    assert done["nodes"]["b"] == {"changed": False, "config": None, "restarted": []}
+    assert done["diff"] == {"before": f"node a: {CONFIG}=single\n", "after": f"node a: {CONFIG}=mixed\n"}
+    assert [line.split("?")[0] for line in api.writes()] == ["PATCH /api/v1/nodes/a"]
+    assert publishers(api, nodes=wish)["changed"] is False
+    assert publishers(api, check=True, nodes=wish)["changed"] is False
+
+
+def test_an_empty_config_removes_the_label_and_other_labels_stay(api: Api) -> None:
+    ready_node(api, "a", {}, {CONFIG: "single", "nvidia.com/gpu.count": "1"})
+    publishers(api, nodes={"a": {"config": ""}})
+    assert api.objects["/api/v1/nodes/a"]["metadata"]["labels"] == {
+        "kubernetes.io/hostname": "a",
+        "nvidia.com/gpu.count": "1",
+    }
+
+
+def test_restart_replaces_both_pods_of_that_node_and_waits_for_new_ones(api: Api) -> None:
+    ready_node(api, "a", {}, {CONFIG: "mixed"})
+    ready_node(api, "b", {}, {CONFIG: "mixed"})
+    api.put(pod("workload", "a"))
+    old = {each["uid"] for shown in info(api, "a", "b")["nodes"].values() for each in shown["publishers"]}
+    predicted = publishers(api, check=True, nodes={"a": {"restart": True}, "b": {}})
+    done = publishers(api, nodes={"a": {"restart": True}, "b": {}})
+    lines = done["nodes"]["a"]["restarted"]
+    assert [each["app"] for each in lines] == [GFD, PLUGIN]
+    assert all(each["replaced_by"]["uid"] not in old for each in lines)
+    assert [{**each, "replaced_by": None} for each in lines] == predicted["nodes"]["a"]["restarted"]
+    assert not done["nodes"]["b"]["changed"]
+    assert len(api.writes()) == 2
+    shown = info(api, "a", "b")["nodes"]
+    assert all(each["ready"] for name in "ab" for each in shown[name]["publishers"])
+    assert {each["uid"] for each in shown["b"]["publishers"]} <= old
+
+
+def test_replacement_that_does_not_come_up_is_named(api: Api) -> None:
+    ready_node(api, "a", {})
+    api.replacement = {
+        "status": {
+            "phase": "Pending",
+            "conditions": [{"type": "Ready", "status": "False"}],
+            "initContainerStatuses": [
+                {
+                    "name": "init",
+                    "ready": False,
+                    "restartCount": 0,
+                    "state": {"waiting": {"reason": "ErrImagePull", "message": "no such host"}},
+                }
+            ],
+        }
+    }
+    answer = publishers(api, nodes={"a": {"restart": True}}, timeout=2)
+    assert answer["failed"]
+    assert "not back after 2 s" in answer["msg"]
+    assert "init container init waits (ErrImagePull): no such host" in answer["msg"]
+    assert len(answer["not_ready"]) == 2
+
+
+def test_nothing_is_touched_when_a_node_an_owner_or_an_entry_is_missing(api: Api) -> None:
+    ready_node(api, "a", {}, {CONFIG: "single"})
+    wish = {"a": {"config": "mixed", "restart": True}}
+    answer = publishers(api, nodes={**wish, "gone": {"config": "mixed"}})
+    assert "no node gone" in answer["msg"]
+    api.put(
+        {
+            "kind": "Configmap",
+            "metadata": {"name": "nvidia-device-plugin-configs", "namespace": NAMESPACE},
+            "data": {"none": "", "single": ""},
+        }
+    )
+    assert "no entry 'mixed', it has none, single" in publishers(api, nodes=wish)["msg"]
+    api.objects = {path: each for path, each in api.objects.items() if "configmaps" not in path}
+    api.put(pod(PLUGIN, "a", owner=False))
+    assert "belongs to no DaemonSet" in publishers(api, nodes=wish)["msg"]
+    assert not api.writes()
+
+
+@pytest.mark.parametrize(
+    ("wish", "word"),
+    [
+        ({"config": 3}, "must be a string"),
+        ({"restart": "yes"}, "must be true or false"),
+        ({"strategy": "mixed"}, "unknown key strategy"),
+    ],
+)
+def test_a_typing_error_in_nodes_is_told(api: Api, wish: dict[str, Any], word: str) -> None:
+    assert word in publishers(api, nodes={"a": wish})["msg"]
+
+
+# reaching the API
+
+
+def test_each_way_not_to_reach_the_api_is_one_sentence(api: Api, tmp_path: Path) -> None:
+    ready_node(api, "a", {})
+
+    def message(**params: Any) -> str:
+        env = params.pop("env", None)
+        answer = run_module("node_gpu_info", nodes=["a"], env=env, **params)
+        assert answer["failed"]
+        assert "Traceback" not in str(answer)
+        return str(answer["msg"])
+
+    assert "does not accept the credentials" in message(kubeconfig=api.kubeconfig(token="wrong"))  # noqa: S106
+    assert "has no context third: it has main, other" in message(kubeconfig=api.kubeconfig(), context="third")
+    assert "does not exist on the machine" in message(kubeconfig=str(tmp_path / "nothing"))
+    (tmp_path / "broken").write_text("{]")
+    assert "is not a kubeconfig" in message(kubeconfig=str(tmp_path / "broken"))
+    closed = api.kubeconfig(server="http://127.0.0.1:9")
+    assert "does not answer: Connection refused" in message(kubeconfig=closed)
+    assert "No kubeconfig" in message(env={"HOME": str(tmp_path), "KUBECONFIG": ""})
+    api.forbidden.add(("GET", "/api/v1/nodes/a"))
+    assert 'does not let user "dev" get nodes at the cluster scope (403): give its role that verb' in message(
+        kubeconfig=api.kubeconfig()
+    )
+
+
+def test_kubeconfig_of_the_environment_is_used(api: Api) -> None:
+    ready_node(api, "a", {})
+    answer = run_module("node_gpu_info", nodes=["a"], context="other", env={"KUBECONFIG": api.kubeconfig()})
+    assert answer["nodes"]["a"]["exists"]
+
+
+def test_missing_client_library_is_named(api: Api, tmp_path: Path) -> None:
+    (tmp_path / "kubernetes.py").write_text("raise ImportError('No module named kubernetes')\n")
+    path = f"{tmp_path}:{Path(__file__).resolve().parents[2] / '.tree'}"
+    answer = run_module("node_gpu_info", nodes=["a"], kubeconfig=api.kubeconfig(), env={"PYTHONPATH": path})
+    assert "Python package kubernetes cannot be imported" in answer["msg"]
+    assert "pip install kubernetes" in answer["msg"]
