@@ -54,9 +54,12 @@ class ComputeProfile:
     multiprocessors: int | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Profile:
-    """A GPU-instance profile of one board; `size` and `starts` are memory slices, `most` how many fit at once."""
+    """A GPU-instance profile of one board; `size` and `starts` are memory slices, `most` how many fit at once.
+
+    Compared by identity, as a board is.
+    """
 
     name: str
     id: int | None
@@ -282,38 +285,31 @@ def describe(gpu: dict[str, Any]) -> str:
     return f"GPU {gpu['index']} ({gpu.get('name') or 'unnamed'})"
 
 
-def resolve(board: Board, gpu: dict[str, Any], name: str) -> Profile:
-    """The profile that a user means on this GPU. LayoutError names the nearest ones where there is none."""
+def resolve(board: Board, who: str, name: str) -> Profile:
+    """The profile that a user means on the GPU `who`. LayoutError names the nearest ones where there is none."""
     found = board.find(name)
     if found is not None:
         return found
     nearest = board.nearest(name)
     raise LayoutError(
-        f"{describe(gpu)} has no profile {name!r}: did you mean {' or '.join(nearest)}? "
+        f"{who} has no profile {name!r}: did you mean {' or '.join(nearest)}? "
         f"It has {', '.join(profile.name for profile in board.profiles)}.",
-        gpu=gpu["index"],
         profile=name,
         nearest=nearest,
     )
 
 
-def resolve_compute(profile: Profile, gpu: dict[str, Any], name: str) -> ComputeProfile:
+def resolve_compute(board: Board, who: str, profile: Profile, name: str) -> ComputeProfile:
     """The compute-instance profile that a user means inside instances of `profile`; LayoutError where there is none."""
-    for ci in profile.compute:
-        if ci.name == name:
-            return ci
     parsed = ProfileName.parse(name)
-    own = ProfileName.parse(profile.name)
-    if parsed and own and (parsed.slices, parsed.attributes) == (own.slices, own.attributes):
-        bare = name.split("c.", 1)[1] if parsed.compute is not None else name
-        board = board_of(gpu)
-        if board.find(bare) is profile:
-            for ci in profile.compute:
-                if ci.slices == (parsed.compute or parsed.slices):
-                    return ci
+    bare = name.split("c.", 1)[1] if parsed and parsed.compute else name
+    for ci in profile.compute:
+        if ci.name == name or (
+            parsed and board.find(bare) is profile and ci.slices == (parsed.compute or profile.slices)
+        ):
+            return ci
     raise LayoutError(
-        f"{describe(gpu)}: {profile.name} has no compute instance {name!r}; it can hold "
-        f"{', '.join(ci.name for ci in profile.compute)}.",
-        gpu=gpu["index"],
+        f"{who}: {profile.name} has no compute instance {name!r}; "
+        f"it can hold {', '.join(ci.name for ci in profile.compute)}.",
         profile=name,
     )

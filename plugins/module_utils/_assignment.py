@@ -1,0 +1,216 @@
+# Copyright (c) 2026 gpufleet.mig maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which GPU of a host gets which wish of the layout; {count: n} picks the GPUs that are disturbed least, exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable
+
+from ansible_collections.gpufleet.mig.plugins.module_utils._errors import LayoutError
+from ansible_collections.gpufleet.mig.plugins.module_utils._layout import Entry, Wish, read_layout, shown
+from ansible_collections.gpufleet.mig.plugins.module_utils._selectors import (
+    is_mig_capable,
+    is_rest,
+    select,
+    wanted_count,
+)
+
+Gpu = dict[str, Any]
+Cost = tuple[int, ...]
+Disturbance = Callable[[Gpu, "Wish | None"], Cost]
+"""How much a GPU is disturbed by a wish; compared like a number, added element by element. May raise LayoutError."""
+
+UNFIT = 1 << 20
+"""A first cost element for a GPU that a wish cannot be applied to: more than any number of GPUs that it could be."""
+
+
+def assign(
+    gpus: Sequence[Gpu], layout: Any, presets: Mapping[str, Any], unlisted: str, disturbance: Disturbance
+) -> dict[int, Wish]:
+    """The wish of each GPU by its index; GPUs to be left alone are missing. `gpus` are in the order of their index."""
+    leave = Wish(False, (), None, "setting for unlisted GPUs") if unlisted == "disable" else None
+    wishes = _spread(gpus, read_layout(layout, presets), presets, leave, disturbance)
+    left = [gpu for gpu in gpus if gpu["index"] not in wishes and is_mig_capable(gpu)]
+    if left and unlisted == "fail":
+        indices = ", ".join(str(gpu["index"]) for gpu in left)
+        raise LayoutError(
+            f"No entry of the layout selects GPU {indices}, and unlisted GPUs are set to fail: add an entry for them "
+            "(gpus: rest), or let unlisted GPUs be kept or disabled."
+        )
+    return wishes if leave is None else {**{gpu["index"]: leave for gpu in left}, **wishes}
+
+
+def _spread(
+    gpus: Sequence[Gpu],
+    entries: Sequence[Entry],
+    presets: Mapping[str, Any],
+    leave: Wish | None,
+    disturbance: Disturbance,
+) -> dict[int, Wish]:
+    """Apply entries to these GPUs as if there were no others."""
+    owners: dict[int, Entry] = {}
+    chosen: list[tuple[Entry, list[Gpu]]] = []
+    for entry in entries:
+        if is_rest(entry.gpus) or wanted_count(entry.gpus, entry.label) is not None:
+            continue
+        found = select(entry.gpus, gpus, entry.label)
+        _claim(owners, entry, found)
+        chosen.append((entry, found))
+    rest = [entry for entry in entries if is_rest(entry.gpus)]
+    if len(rest) > 1:
+        raise LayoutError(f"The {rest[0].label} and the {rest[1].label} both take the rest; only one can.")
+    counted = [entry for entry in entries if not is_rest(entry.gpus) and wanted_count(entry.gpus, entry.label)]
+    free = [gpu for gpu in gpus if gpu["index"] not in owners]
+    if counted:
+        fate = _uniform(rest[0], presets, "beside entries that count") if rest else leave
+        for entry, found in _pick(free, counted, presets, fate, disturbance):
+            _claim(owners, entry, found)
+            chosen.append((entry, found))
+    for entry in rest:
+        chosen.append((entry, [gpu for gpu in free if gpu["index"] not in owners and is_mig_capable(gpu)]))
+    wishes: dict[int, Wish] = {}
+    for entry, found in chosen:
+        if not found and not (
+            gpus and entry.wish is not None and not entry.wish.enabled and entry.gpus in ("all", "rest")
+        ):
+            raise LayoutError(f"The {entry.label} hits no GPU{_why_none(gpus, owners, entry)}.")
+        if entry.wish is not None:
+            wishes.update({gpu["index"]: entry.wish for gpu in found})
+        else:
+            inner = read_layout(presets[str(entry.preset)], presets, f"preset {entry.preset!r}", (str(entry.preset),))
+            wishes.update(_spread(found, inner, presets, leave, disturbance))
+    return wishes
+
+
+def _claim(owners: dict[int, Entry], entry: Entry, found: Sequence[Gpu]) -> None:
+    for gpu in found:
+        other = owners.setdefault(gpu["index"], entry)
+        if other is not entry:
+            raise LayoutError(
+                f"GPU {gpu['index']} is selected twice: by the {other.label} and by the {entry.label}.",
+                gpu=gpu["index"],
+            )
+
+
+def _why_none(gpus: Sequence[Gpu], owners: Mapping[int, Entry], entry: Entry) -> str:
+    if not gpus:
+        return ": there is none"
+    if entry.gpus == "all" or not any(is_mig_capable(gpu) for gpu in gpus):
+        return f": none of {', '.join(sorted({str(gpu.get('name')) for gpu in gpus}))} can do MIG"
+    return ": other entries take all of them" if len(owners) >= len(gpus) else ""
+
+
+def _uniform(entry: Entry, presets: Mapping[str, Any], where: str) -> Wish:
+    """The one wish that an entry has for each GPU, whichever it gets; LayoutError where its preset tells GPUs apart."""
+    while entry.wish is None:
+        name = str(entry.preset)
+        inner = read_layout(presets[name], presets, f"preset {name!r}", (name,))
+        if len(inner) != 1 or inner[0].gpus != "all":
+            raise LayoutError(
+                f"The {entry.label} uses the preset {name!r} {where}; there a preset must say the same for all GPUs.",
+                preset=name,
+            )
+        entry = inner[0]
+    return entry.wish
+
+
+def _pick(
+    free: Sequence[Gpu],
+    counted: Sequence[Entry],
+    presets: Mapping[str, Any],
+    fate: Wish | None,
+    disturbance: Disturbance,
+) -> list[tuple[Entry, list[Gpu]]]:
+    """The GPUs of each {count: n} entry: least disturbance over all of `free`, GPUs left over included; ties by index.
+
+    `fate` is what happens to a GPU that none of them picks. The order in which entries are written does not matter.
+    """
+    wishes = {id(entry): _uniform(entry, presets, "with a count of GPUs") for entry in counted}
+    counted = sorted(counted, key=lambda entry: (shown(entry.gpus), repr(wishes[id(entry)].instances), entry.label))
+    numbers = tuple(wanted_count(entry.gpus, entry.label) or 0 for entry in counted)
+    costs: list[dict[int, Cost]] = [{} for _gpu in free]
+    for number, entry in enumerate(counted):
+        wish = wishes[id(entry)]
+        others = {key: value for key, value in entry.gpus.items() if key != "count"}
+        able = select(others, free, entry.label) if others else list(free)
+        refusals = []
+        for gpu in able:
+            if wish.enabled and not is_mig_capable(gpu):
+                continue
+            try:
+                costs[free.index(gpu)][number] = disturbance(gpu, wish)
+            except LayoutError as error:  # this model cannot do it; another may
+                refusals.append(error)
+        fit = sum(number in each for each in costs)
+        if fit < numbers[number]:
+            if refusals:
+                raise refusals[0]
+            raise LayoutError(
+                f"The {entry.label} wants {numbers[number]} GPUs, but only {fit} that it could take are free."
+            )
+    left = [_cost_of(gpu, fate, disturbance) for gpu in free]
+    picks = _cheapest(costs, left, numbers[0]) if len(counted) == 1 else _cheapest_of_all(costs, left, numbers)
+    if picks is None:
+        total = sum(numbers)
+        labels = " and the ".join(entry.label for entry in counted)
+        raise LayoutError(f"The {labels} want {total} GPUs together, more than are free and fit each of them.")
+    return [(entry, [gpu for gpu, pick in zip(free, picks) if pick == number]) for number, entry in enumerate(counted)]
+
+
+def _cost_of(gpu: Gpu, fate: Wish | None, disturbance: Disturbance) -> Cost:
+    try:
+        return disturbance(gpu, fate)
+    except LayoutError:  # if it must be left over all the same, planning it says why
+        return (UNFIT, *disturbance(gpu, None)[1:])
+
+
+def _cheapest(costs: Sequence[dict[int, Cost]], left: Sequence[Cost], number: int) -> list[int | None]:
+    """One entry: the GPUs where having it instead of being left over costs least."""
+    gains = sorted((_minus(mine[0], left[at]), at) for at, mine in enumerate(costs) if 0 in mine)
+    taken = {at for _gain, at in gains[:number]}
+    return [0 if at in taken else None for at in range(len(costs))]
+
+
+def _cheapest_of_all(
+    costs: Sequence[dict[int, Cost]], left: Sequence[Cost], numbers: tuple[int, ...]
+) -> list[int | None] | None:
+    """Several entries: walk the GPUs from the last; a step's [still] is the least cost with `still` of each to place.
+
+    The lowest index decides ties, as the walk back from the first GPU takes the first entry that keeps the optimum.
+    """
+    steps: list[dict[tuple[int, ...], Cost]] = [{(0,) * len(numbers): (0,) * len(left[0])}]
+    for mine, over in zip(reversed(costs), reversed(left)):
+        best: dict[tuple[int, ...], Cost] = {}
+        for still, cost in steps[-1].items():
+            options = [(still, over)]
+            for number, own in mine.items():
+                if still[number] < numbers[number]:
+                    options.append(((*still[:number], still[number] + 1, *still[number + 1 :]), own))
+            for state, own in options:
+                total = _plus(cost, own)
+                if state not in best or total < best[state]:
+                    best[state] = total
+        steps.append(best)
+    if numbers not in steps[-1]:
+        return None
+    picks: list[int | None] = []
+    still = numbers
+    for at, mine in enumerate(costs):
+        target, rest = steps[len(costs) - at][still], steps[len(costs) - at - 1]
+        for pick, own in [*sorted(mine.items()), (None, left[at])]:
+            after = still if pick is None else (*still[:pick], still[pick] - 1, *still[pick + 1 :])
+            if after in rest and _plus(rest[after], own) == target:
+                picks.append(pick)
+                still = after
+                break
+    return picks
+
+
+def _plus(one: Cost, other: Cost) -> Cost:
+    return tuple(a + b for a, b in zip(one, other))
+
+
+def _minus(one: Cost, other: Cost) -> Cost:
+    return tuple(a - b for a, b in zip(one, other))

@@ -1,0 +1,132 @@
+# Copyright (c) 2026 gpufleet.mig maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which GPUs an entry of a layout selects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from ansible_collections.gpufleet.mig.plugins.module_utils._errors import LayoutError
+from ansible_collections.gpufleet.mig.plugins.module_utils._layout import shown
+from ansible_collections.gpufleet.mig.plugins.module_utils._profiles import product_key
+
+SELECTOR_KEYS = ("index", "uuid", "pci", "model", "count")
+
+
+def is_rest(selector: Any) -> bool:
+    """Whether the selector takes what no other entry takes."""
+    return bool(selector == "rest")
+
+
+def wanted_count(selector: Any, label: str) -> int | None:
+    """The n of {count: n}, None for selectors that name their GPUs. LayoutError where n is no number from 1 on."""
+    if not isinstance(selector, Mapping) or "count" not in selector:
+        return None
+    count = selector["count"]
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise LayoutError(f"The {label} wants {shown(count)} GPUs; write a number from 1 on.")
+    return count
+
+
+def is_mig_capable(gpu: Mapping[str, Any]) -> bool:
+    """Whether the GPU can do MIG at all, on or off."""
+    return bool(gpu["mig_mode"]["current"] != "unsupported")
+
+
+def select(selector: Any, gpus: Sequence[dict[str, Any]], label: str) -> list[dict[str, Any]]:
+    """The GPUs of `gpus` that a selector other than rest names, by index; for {count: n} those it may pick from.
+
+    `all` means the GPUs that can do MIG. LayoutError where a selector cannot be read, or names a GPU that is not there.
+    """
+    if selector == "all":
+        return [gpu for gpu in gpus if is_mig_capable(gpu)]
+    if isinstance(selector, Mapping):
+        return _matching(selector, gpus, label)
+    indices = _indices(selector, label)
+    by_index = {gpu["index"]: gpu for gpu in gpus}
+    for index in indices:
+        if index not in by_index:
+            have = ", ".join(str(known) for known in sorted(by_index)) or "none"
+            raise LayoutError(f"The {label} selects GPU {index}, which is not there: there are {have}.", gpu=index)
+        if indices.count(index) > 1:
+            raise LayoutError(f"The {label} names GPU {index} twice.", gpu=index)
+    return [by_index[index] for index in sorted(indices)]
+
+
+def _indices(selector: Any, label: str) -> list[int]:
+    """The indices of 2, "2", "0-3", "0,4-5" or a list of these."""
+    if isinstance(selector, int) and not isinstance(selector, bool):
+        return [selector]
+    if isinstance(selector, str):
+        indices: list[int] = []
+        for part in selector.split(","):
+            match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
+            if match is None or int(match[2] or match[1]) < int(match[1]):
+                break
+            indices += range(int(match[1]), int(match[2] or match[1]) + 1)
+        else:
+            return indices
+    elif isinstance(selector, Sequence) and selector:
+        return [index for item in selector for index in _indices(item, label)]
+    raise LayoutError(
+        f"The {label} does not select GPUs by {shown(selector)}; write all, rest, an index, a list of indices, "
+        '"0-3", or a mapping with uuid, pci, model or count.'
+    )
+
+
+def _matching(selector: Mapping[str, Any], gpus: Sequence[dict[str, Any]], label: str) -> list[dict[str, Any]]:
+    unknown = [str(key) for key in selector if key not in SELECTOR_KEYS]
+    if unknown or not selector:
+        raise LayoutError(
+            f"The {label} selects GPUs by {', '.join(unknown) or 'nothing'}; known keys are {', '.join(SELECTOR_KEYS)}."
+        )
+    found = list(gpus)
+    if "index" in selector:
+        found = select(selector["index"], found, label)
+    for key, matches in (("uuid", _same_uuid), ("pci", _same_pci), ("model", _same_model)):
+        if key in selector:
+            values = selector[key] if isinstance(selector[key], (list, tuple)) else [selector[key]]
+            if not values or not all(isinstance(value, str) for value in values):
+                raise LayoutError(
+                    f"The {label} selects by {key} {shown(selector[key])}; write text or a list of texts."
+                )
+            for value in values:
+                if not any(matches(value, gpu) for gpu in gpus):
+                    raise LayoutError(
+                        f"The {label} hits no GPU: none has the {key} {value!r}; {_what_is_there(gpus, key)}."
+                    )
+            found = [gpu for gpu in found if any(matches(value, gpu) for value in values)]
+    return found
+
+
+def _same_uuid(value: str, gpu: dict[str, Any]) -> bool:
+    return value.lower() == str(gpu.get("uuid")).lower()
+
+
+def _same_pci(value: str, gpu: dict[str, Any]) -> bool:
+    """PCI addresses are the same with or without a domain, of four digits or eight."""
+    return _pci(value) == _pci(str(gpu.get("pci_bus_id")))
+
+
+def _pci(address: str) -> str:
+    parts = address.lower().split(":")
+    domain = parts[-3].lstrip("0") if len(parts) > 2 else ""
+    return ":".join([domain, *parts[-2:]])
+
+
+def _same_model(value: str, gpu: dict[str, Any]) -> bool:
+    """A glob on NVML's name without "NVIDIA ", or a product key of the facts; case does not matter."""
+    name = str(gpu.get("name") or "").lower()
+    bare = name[len("nvidia ") :] if name.startswith("nvidia ") else name
+    pattern = value.lower()
+    return fnmatchcase(bare, pattern) or fnmatchcase(name, pattern) or pattern == product_key(gpu)
+
+
+def _what_is_there(gpus: Sequence[dict[str, Any]], key: str) -> str:
+    source = {"uuid": "uuid", "pci": "pci_bus_id", "model": "name"}[key]
+    values = list(dict.fromkeys(str(gpu.get(source)) for gpu in gpus))
+    return f"there are {', '.join(values)}" if values else "the host has no GPU"
