@@ -64,24 +64,30 @@ def _spread(
     counted = [entry for entry in entries if not is_rest(entry.gpus) and wanted_count(entry.gpus, entry.label)]
     free = [gpu for gpu in gpus if gpu["index"] not in owners]
     if counted:
-        fate = _uniform(rest[0], presets, "beside entries that count") if rest else leave
-        for entry, found in _pick(free, counted, presets, fate, disturbance):
+        fate = _surely_uniform(rest[0], presets, "beside entries that count") if rest else leave
+        for entry, found in _pick(gpus, free, counted, presets, fate, disturbance):
             _claim(owners, entry, found)
             chosen.append((entry, found))
     for entry in rest:
         chosen.append((entry, [gpu for gpu in free if gpu["index"] not in owners and is_mig_capable(gpu)]))
     wishes: dict[int, Wish] = {}
     for entry, found in chosen:
-        if not found and not (
-            gpus and entry.wish is not None and not entry.wish.enabled and entry.gpus in ("all", "rest")
-        ):
+        if not found and gpus and entry.gpus in ("all", "rest"):
+            wish = _uniform(entry, presets)
+            if wish is not None and not wish.enabled:  # a GPU without MIG has it disabled
+                continue
+        if not found:
             raise LayoutError(f"The {entry.label} hits no GPU{_why_none(gpus, owners, entry)}.")
         if entry.wish is not None:
             wishes.update({gpu["index"]: entry.wish for gpu in found})
         else:
-            inner = read_layout(presets[str(entry.preset)], presets, f"preset {entry.preset!r}", (str(entry.preset),))
-            wishes.update(_spread(found, inner, presets, leave, disturbance))
+            wishes.update(_spread(found, _inside(entry, presets), presets, leave, disturbance))
     return wishes
+
+
+def _inside(entry: Entry, presets: Mapping[str, Any]) -> list[Entry]:
+    name = str(entry.preset)
+    return read_layout(presets[name], presets, f"preset {name!r}", (name,))
 
 
 def _claim(owners: dict[int, Entry], entry: Entry, found: Sequence[Gpu]) -> None:
@@ -102,21 +108,28 @@ def _why_none(gpus: Sequence[Gpu], owners: Mapping[int, Entry], entry: Entry) ->
     return ": other entries take all of them" if len(owners) >= len(gpus) else ""
 
 
-def _uniform(entry: Entry, presets: Mapping[str, Any], where: str) -> Wish:
-    """The one wish that an entry has for each GPU, whichever it gets; LayoutError where its preset tells GPUs apart."""
+def _uniform(entry: Entry, presets: Mapping[str, Any]) -> Wish | None:
+    """The one wish that an entry has for each GPU, whichever it gets; None where its preset tells GPUs apart."""
     while entry.wish is None:
-        name = str(entry.preset)
-        inner = read_layout(presets[name], presets, f"preset {name!r}", (name,))
+        inner = _inside(entry, presets)
         if len(inner) != 1 or inner[0].gpus != "all":
-            raise LayoutError(
-                f"The {entry.label} uses the preset {name!r} {where}; there a preset must say the same for all GPUs.",
-                preset=name,
-            )
+            return None
         entry = inner[0]
     return entry.wish
 
 
+def _surely_uniform(entry: Entry, presets: Mapping[str, Any], where: str) -> Wish:
+    wish = _uniform(entry, presets)
+    if wish is None:
+        raise LayoutError(
+            f"The {entry.label} uses the preset {entry.preset!r} {where}; there it must say the same for all GPUs.",
+            preset=entry.preset,
+        )
+    return wish
+
+
 def _pick(
+    gpus: Sequence[Gpu],
     free: Sequence[Gpu],
     counted: Sequence[Entry],
     presets: Mapping[str, Any],
@@ -127,20 +140,20 @@ def _pick(
 
     `fate` is what happens to a GPU that none of them picks. The order in which entries are written does not matter.
     """
-    wishes = {id(entry): _uniform(entry, presets, "with a count of GPUs") for entry in counted}
+    wishes = {id(entry): _surely_uniform(entry, presets, "with a count of GPUs") for entry in counted}
     counted = sorted(counted, key=lambda entry: (shown(entry.gpus), repr(wishes[id(entry)].instances), entry.label))
     numbers = tuple(wanted_count(entry.gpus, entry.label) or 0 for entry in counted)
     costs: list[dict[int, Cost]] = [{} for _gpu in free]
     for number, entry in enumerate(counted):
         wish = wishes[id(entry)]
         others = {key: value for key, value in entry.gpus.items() if key != "count"}
-        able = select(others, free, entry.label) if others else list(free)
+        able = {gpu["index"] for gpu in (select(others, gpus, entry.label) if others else free)}
         refusals = []
-        for gpu in able:
-            if wish.enabled and not is_mig_capable(gpu):
+        for mine, gpu in zip(costs, free):
+            if gpu["index"] not in able or (wish.enabled and not is_mig_capable(gpu)):
                 continue
             try:
-                costs[free.index(gpu)][number] = disturbance(gpu, wish)
+                mine[number] = disturbance(gpu, wish)
             except LayoutError as error:  # this model cannot do it; another may
                 refusals.append(error)
         fit = sum(number in each for each in costs)

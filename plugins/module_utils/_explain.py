@@ -108,9 +108,10 @@ def _conflict(board: Board, bag: Bag) -> str:
     part = tuple((profile, count) for profile, count in core.items() if count)
     need = sum(profile.size * count for profile, count in part)
     where = ", ".join(_needs(profile) for profile, _count in part)
+    them = "they" if frozenset(part) == frozenset(bag) else _text(part)
     if need > board.slices:
-        return f"{_text(part)} need {need} of its {board.slices} memory slices ({where})"
-    return f"{_text(part)} overlap wherever they are put ({where})"
+        return f"{them} need {need} of its {board.slices} memory slices ({where})"
+    return f"{them} overlap wherever they are put ({where})"
 
 
 def _trimmed(core: dict[Profile, int], profile: Profile) -> Bag:

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.gpufleet.mig.plugins.module_utils._profiles import (
     ComputeProfile,
+    describe,
     facts_profiles,
     product_of,
 )
@@ -18,13 +19,16 @@ from ansible_collections.gpufleet.mig.plugins.module_utils._transition import Pl
 
 Gpu = dict[str, Any]
 
+WAYS = ("reset", "reboot", "set_back")
+"""How a GPU may get its mode: a reset, a reboot where there is no reset, and undoing a mode that is only pending."""
+
 
 @dataclass(frozen=True)
 class GpuPlan:
     """The plan of one GPU, the GPU as it will be, and how much is disturbed.
 
-    `cost` is compared from the left: cannot be done, busy instances destroyed, GPU instances destroyed, compute
-    instances destroyed, resets, mode changes, GPU instances created, compute instances created.
+    `cost` is compared from the left: cannot be done; busy instances, GPU instances, compute instances destroyed; resets
+    (a reboot counts as two); mode changes; GPU instances, compute instances created.
     """
 
     public: dict[str, Any]
@@ -55,10 +59,15 @@ def refused(gpu: Gpu, reason: str) -> GpuPlan:
     return GpuPlan({**kept(gpu).public, "feasible": False, "reason": reason}, gpu, (1, *(0,) * 7))
 
 
-def dressed(gpu: Gpu, mode: str, found: Transition) -> GpuPlan:
+def dressed(gpu: Gpu, mode: str, found: Transition, allow: Collection[str] = WAYS) -> GpuPlan:
     """A transition as the public plan. A mode change destroys every instance: `found` then keeps none."""
     instances = gpu["instances"]
     public = _frame(gpu, mode)
+    if public["reset"] and "reset" not in allow:
+        public["reset"], public["reboot"] = False, True
+    set_back = public["mode"]["set"] and public["mode"]["from"] == mode
+    if (public["reboot"] and "reboot" not in allow) or (set_back and "set_back" not in allow):
+        return refused(gpu, _no_way(gpu, mode))
     after = []
     for one in found.placed:
         standing = None if one.standing is None else instances[one.standing]
@@ -84,7 +93,7 @@ def dressed(gpu: Gpu, mode: str, found: Transition) -> GpuPlan:
         len(gone),
         sum(len(instance["compute_instances"]) for instance in gone)
         + sum(len(one["compute"]["destroy"]) for one in public["keep"]),
-        int(public["reset"]),
+        int(public["reset"]) + 2 * int(public["reboot"]),
         int(public["mode"]["set"]),
         len(public["create"]),
         sum(len(one["compute"]["create"]) for one in public["keep"]),
@@ -96,6 +105,17 @@ def dressed(gpu: Gpu, mode: str, found: Transition) -> GpuPlan:
     return GpuPlan(public, changed, cost)
 
 
+def _no_way(gpu: Gpu, mode: str) -> str:
+    current, pending = gpu["mig_mode"]["current"], gpu["mig_mode"]["pending"]
+    now = f"{describe(gpu)}: MIG is {current}" + (f" and {pending} is pending" if pending != current else "")
+    if current == mode:
+        return f"{now}; setting it back to {mode} is not allowed: allow that, or want mig: {pending}."
+    return (
+        f"{now}; to have it {mode} takes a reset or a reboot, and neither is allowed: "
+        f"allow one of them, or want mig: {current}."
+    )
+
+
 def _frame(gpu: Gpu, mode: str) -> dict[str, Any]:
     """`set` says that the mode is to be set: it differs, or another one is pending. An Ampere GPU resets with it."""
     current, pending = gpu["mig_mode"]["current"], gpu["mig_mode"]["pending"]
@@ -105,6 +125,7 @@ def _frame(gpu: Gpu, mode: str) -> dict[str, Any]:
         "uuid": gpu.get("uuid"),
         "mode": {"from": current, "to": mode, "pending": pending, "set": switched or pending != mode},
         "reset": switched and not gpu.get("resetless_mode_change"),
+        "reboot": False,
         "keep": [],
         "destroy": [],
         "create": [],

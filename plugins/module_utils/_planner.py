@@ -9,13 +9,20 @@ are shared with `after`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gpufleet.mig.plugins.module_utils._assignment import assign
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import LayoutError
 from ansible_collections.gpufleet.mig.plugins.module_utils._explain import explain
-from ansible_collections.gpufleet.mig.plugins.module_utils._gpu_plan import GpuPlan, dressed, is_busy, kept, refused
+from ansible_collections.gpufleet.mig.plugins.module_utils._gpu_plan import (
+    WAYS,
+    GpuPlan,
+    dressed,
+    is_busy,
+    kept,
+    refused,
+)
 from ansible_collections.gpufleet.mig.plugins.module_utils._layout import Wish, built_in_instances
 from ansible_collections.gpufleet.mig.plugins.module_utils._profiles import Board, board_of, describe
 from ansible_collections.gpufleet.mig.plugins.module_utils._transition import (
@@ -31,21 +38,31 @@ Gpu = dict[str, Any]
 
 
 def plan_host(
-    gpus: Sequence[Gpu], layout: Any, *, layouts: Mapping[str, Any] | None = None, unlisted: str = "keep"
+    gpus: Sequence[Gpu],
+    layout: Any,
+    *,
+    layouts: Mapping[str, Any] | None = None,
+    unlisted: str = "keep",
+    allow: Collection[str] = WAYS,
 ) -> dict[str, Any]:
     """The plan that takes `gpus` (as mig_info returns them) to `layout`, in the shape of the design's section 5.
 
     `layout` is a preset's name, a list of entries, or None: the host is left alone. `layouts` are the user's own
-    presets. `unlisted` says what happens to GPUs that no entry selects: keep, disable or fail. A layout that cannot be
-    placed gives feasible False with the reason; LayoutError is raised for one that is wrong as written.
+    presets. `unlisted` says what happens to GPUs that no entry selects: keep, disable or fail. `allow` names the ways
+    in which a GPU may get its mode. A layout that cannot be placed gives feasible False with the reason; LayoutError is
+    raised for one that is wrong as written.
     """
     if unlisted not in ("keep", "disable", "fail"):
         raise LayoutError(
             f"GPUs that no entry selects can be kept, disabled or failed on (keep, disable, fail), not {unlisted!r}."
         )
     ordered = sorted(gpus, key=lambda gpu: int(gpu["index"]))
-    wishes = assign(ordered, layout, layouts or {}, unlisted, _disturbance) if layout is not None else {}
-    plans = [plan_gpu(gpu, wishes.get(gpu["index"])) for gpu in ordered]
+
+    def disturbance(gpu: Gpu, wish: Wish | None) -> tuple[int, ...]:
+        return plan_gpu(gpu, wish, allow).cost
+
+    wishes = assign(ordered, layout, layouts or {}, unlisted, disturbance) if layout is not None else {}
+    plans = [plan_gpu(gpu, wishes.get(gpu["index"]), allow) for gpu in ordered]
     reasons = [plan.public["reason"] for plan in plans if not plan.public["feasible"]]
     feasible = not reasons
     return {
@@ -53,16 +70,12 @@ def plan_host(
         "changed": feasible and any(plan.changes for plan in plans),
         "reason": " ".join(reasons) or None,
         "gpus": [plan.public for plan in plans],
-        "reboot_required": False,
+        "reboot_required": feasible and any(plan.public["reboot"] for plan in plans),
         "after": [plan.after for plan in plans] if feasible else list(ordered),
     }
 
 
-def _disturbance(gpu: Gpu, wish: Wish | None) -> tuple[int, ...]:
-    return plan_gpu(gpu, wish).cost
-
-
-def plan_gpu(gpu: Gpu, wish: Wish | None) -> GpuPlan:
+def plan_gpu(gpu: Gpu, wish: Wish | None, allow: Collection[str] = WAYS) -> GpuPlan:
     """The plan of one GPU; a wish of None leaves it as it stands, a pending mode too."""
     current = gpu["mig_mode"]["current"]
     if wish is None or (current == "unsupported" and not wish.enabled):
@@ -71,9 +84,9 @@ def plan_gpu(gpu: Gpu, wish: Wish | None) -> GpuPlan:
         raise LayoutError(f"{describe(gpu)} has no MIG, but the {wish.label} wants it.", gpu=gpu["index"])
     everything = Transition((), tuple(range(len(gpu["instances"]))), (0, 0, 0))
     if not wish.enabled:
-        return dressed(gpu, "disabled", everything)
+        return dressed(gpu, "disabled", everything, allow)
     if not wish.instances and wish.built_in in (None, "all-enabled"):
-        return dressed(gpu, "enabled", everything)
+        return dressed(gpu, "enabled", everything, allow)
     board, who = board_of(gpu), describe(gpu)
     instances = built_in_instances(wish.built_in, board, who) if wish.built_in else wish.instances
     kinds, counts = kinds_of(board, who, instances)
@@ -82,7 +95,7 @@ def plan_gpu(gpu: Gpu, wish: Wish | None) -> GpuPlan:
     found = transition(board, kinds, counts, standing)
     if found is None:
         return refused(gpu, explain(board, who, kinds, counts))
-    return dressed(gpu, "enabled", found)
+    return dressed(gpu, "enabled", found, allow)
 
 
 def _check_starts(kinds: Sequence[Kind], standing: Sequence[Standing], who: str, label: str) -> None:

@@ -51,7 +51,7 @@ def select(selector: Any, gpus: Sequence[dict[str, Any]], label: str) -> list[di
     for index in indices:
         if index not in by_index:
             have = ", ".join(str(known) for known in sorted(by_index)) or "none"
-            raise LayoutError(f"The {label} selects GPU {index}, which is not there: there are {have}.", gpu=index)
+            raise LayoutError(f"The {label} selects GPU {index}, which is not there; there is {have}.", gpu=index)
         if indices.count(index) > 1:
             raise LayoutError(f"The {label} names GPU {index} twice.", gpu=index)
     return [by_index[index] for index in sorted(indices)]
