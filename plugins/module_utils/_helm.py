@@ -65,6 +65,7 @@ class ChartSource:
     reference: str
     repo: str | None = None
     version: str | None = None
+    plain_http: bool = False
 
     def __str__(self) -> str:
         return self.reference + (f" {self.version}" if self.version else "") + (f" of {self.repo}" if self.repo else "")
@@ -186,6 +187,7 @@ class Helm:
             raise MigError(f"Chart {source}: give version, so that each run installs the same chart.")
         extra = ["--repo", source.repo] if source.repo else []
         extra += ["--version", source.version] if source.version else []
+        extra += ["--plain-http"] if source.plain_http else []
         try:
             self.run("pull", source.reference, *extra, "--destination", str(folder), cluster=False)
         except HelmError as error:
@@ -208,7 +210,8 @@ class Helm:
     def dry_run(self, name: str, path: Path, values: Mapping[str, Any], chart: str) -> Release:
         """What an install or upgrade would store, rendered against the cluster (its version, kinds and lookups)."""
         answer = self.run(
-            *("upgrade", name, str(path), "--install", "--dry-run=server", "--skip-crds", "--output", "json"),
+            *("upgrade", name, str(path), "--install", "--reset-values", "--dry-run=server", "--skip-crds"),
+            *("--output", "json"),
             values=values,
         )
         rendered = json.loads(answer)
@@ -246,7 +249,8 @@ class Helm:
         extra = ["--create-namespace"] if create_namespace else []
         extra += ["--skip-crds"] if skip_crds else []
         extra += ["--history-max", str(HISTORY_MAX), "--timeout", f"{timeout}s", "--output", "json"]
-        self.run("upgrade", name, str(path), "--install", *extra, values=values, timeout=timeout + 60)
+        # --reset-values: with no values at all helm would take those of the revision before
+        self.run("upgrade", name, str(path), "--install", "--reset-values", *extra, values=values, timeout=timeout + 60)
 
     def rollback(self, name: str, revision: int, timeout: int) -> None:
         """Make a new revision that equals an old one."""

@@ -54,6 +54,10 @@ options:
       - Exact version of the chart. Required where the chart is fetched, so that each run installs the same one.
       - A local chart of another version is refused.
     type: str
+  plain_http:
+    description: Fetch the chart from a registry that speaks HTTP only.
+    type: bool
+    default: false
   values:
     description:
       - All user values. Values of an earlier revision are not kept.
@@ -165,6 +169,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "chart": {"type": "str"},
     "repo": {"type": "str"},
     "version": {"type": "str"},
+    "plain_http": {"type": "bool", "default": False},
     "values": {"type": "dict", "default": {}},
     "secret_values": {"type": "dict", "default": {}, "no_log": True},
     "update_crds": {"type": "bool", "default": True},
@@ -185,10 +190,13 @@ def main() -> None:
     )
     params = module.params
     check = module.check_mode
+    source = None
+    if params["chart"]:
+        source = ChartSource(params["chart"], params["repo"], params["version"], params["plain_http"])
     wanted = _release.Wanted(
         name=params["name"],
         namespace=params["namespace"],
-        chart=ChartSource(params["chart"], params["repo"], params["version"]) if params["chart"] else None,
+        chart=source,
         values=_manifests.merge(params["values"], params["secret_values"]),
         create_namespace=params["create_namespace"],
         update_crds=params["update_crds"],

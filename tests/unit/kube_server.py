@@ -255,11 +255,13 @@ def _merge(target: dict[str, Any], patch: dict[str, Any]) -> None:
             target[key] = value
 
 
-def run_module(name: str, *, check: bool = False, env: dict[str, str] | None = None, **params: Any) -> dict[str, Any]:
+def run_module(
+    module: str, /, *, check: bool = False, env: dict[str, str] | None = None, **params: Any
+) -> dict[str, Any]:
     """Run a module of the collection as its own process, as Ansible does; its JSON answer."""
     arguments = {"ANSIBLE_MODULE_ARGS": {**params, "_ansible_check_mode": check, "_ansible_diff": True}}
     done = subprocess.run(
-        [sys.executable, "-m", f"ansible_collections.gpufleet.mig.plugins.modules.{name}"],
+        [sys.executable, "-m", f"ansible_collections.gpufleet.mig.plugins.modules.{module}"],
         input=json.dumps(arguments),
         capture_output=True,
         text=True,
