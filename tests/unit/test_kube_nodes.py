@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kube_server import GFD, NAMESPACE, PLUGIN, Api, node, pod, run_module
+from unit.kube_server import GFD, NAMESPACE, PLUGIN, Api, node, pod, run_module
 
 CONFIG = "nvidia.com/device-plugin.config"
 SEVEN = {"nvidia.com/mig-1g.10gb": 7}

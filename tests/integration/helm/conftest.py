@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helm_cluster import Cluster
+from integration.helm.helm_cluster import Cluster
 from unit.kube_server import run_module
 
 CHART = {
@@ -69,7 +69,7 @@ class Release:
 
     def helm(self, *arguments: str, check: bool = True) -> str:
         """helm in the test's namespace."""
-        return self.cluster.run_helm("--namespace", self.namespace, *arguments, check=check).stdout
+        return str(self.cluster.run_helm("--namespace", self.namespace, *arguments, check=check).stdout)
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Release
-from helm_cluster import LAST_WORDS, Cluster
+from integration.helm.conftest import Release
+from integration.helm.helm_cluster import LAST_WORDS, Cluster
 
 pytestmark = pytest.mark.slow
 
@@ -74,7 +74,7 @@ def test_check_run_run_check(release: Release) -> None:
 
 def test_only_objects_that_differ_are_shown_and_secrets_never(release: Release) -> None:
     release()
-    params = {"values": {"greeting": "bye"}, "secret_values": {"word": "abracadabra"}}
+    params: dict[str, Any] = {"values": {"greeting": "bye"}, "secret_values": {"word": "abracadabra"}}
     predicted = release(check=True, **params)
     assert release.get("configmaps")["data"] == {"greeting": "hello"}
     done = release(**params)

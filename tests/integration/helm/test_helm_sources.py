@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Release
+from integration.helm.conftest import Release
 
 pytestmark = pytest.mark.slow
 
