@@ -106,6 +106,7 @@ func start(ctx context.Context, values *options.Values) (_ *generation, err erro
 		}
 		made.plugins = append(made.plugins, plugin)
 	}
+	log.Printf("All %d resources are registered", len(made.plugins))
 	return made, made.watch(ctx, values, host.GPUs)
 }
 
