@@ -64,6 +64,10 @@ func start(ctx context.Context, values *options.Values) (_ *generation, err erro
 	if err != nil {
 		return nil, err
 	}
+	ignored, err := health.Ignored(values.String("disable-healthchecks"))
+	if err != nil {
+		return nil, err
+	}
 	made.library, err = gpus.Open(values.String("driver-root-ctr-path"))
 	if err != nil {
 		made.library = nil
@@ -107,7 +111,10 @@ func start(ctx context.Context, values *options.Values) (_ *generation, err erro
 		made.plugins = append(made.plugins, plugin)
 	}
 	log.Printf("All %d resources are registered", len(made.plugins))
-	return made, made.watch(ctx, values, host.GPUs)
+	if ignored != nil {
+		made.watch(ctx, host.GPUs, ignored)
+	}
+	return made, nil
 }
 
 func answerOf(values *options.Values) (server.Answer, error) {
@@ -198,11 +205,7 @@ func describeOne(found strategy.Device, files gpus.Files) (server.Device, error)
 	return device, nil
 }
 
-func (g *generation) watch(ctx context.Context, values *options.Values, boards []gpus.GPU) error {
-	ignored, err := health.Ignored(values.String("disable-healthchecks"))
-	if err != nil || ignored == nil {
-		return err
-	}
+func (g *generation) watch(ctx context.Context, boards []gpus.GPU, ignored map[uint64]bool) {
 	g.watchers.Go(func() {
 		err := health.Watch(ctx, g.library, boards, ignored, func(uuid string) {
 			for _, plugin := range g.plugins {
@@ -213,5 +216,4 @@ func (g *generation) watch(ctx context.Context, values *options.Values, boards [
 			log.Printf("health checks ended: %v", err)
 		}
 	})
-	return nil
 }

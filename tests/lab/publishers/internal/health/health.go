@@ -16,8 +16,8 @@ import (
 	"gpufleet.io/lab/publishers/internal/gpus"
 )
 
-// waitMillis bounds how long the end of the program waits for NVML.
-const waitMillis = 1000
+// waitMillis bounds how long a restart or the end of the program waits for NVML.
+const waitMillis = 200
 
 // applicationErrors are Xids that a program causes by itself; the device stays usable.
 var applicationErrors = []uint64{13, 31, 43, 45, 68, 109}
