@@ -35,10 +35,8 @@ type GPU struct {
 	MIGCapable bool
 	MIGEnabled bool
 	MIGDevices []MIGDevice // in NVML's order; a GPU instance without compute instance has none
-	handle     nvml.Device
+	Handle     nvml.Device // for events; only valid while NVML stays initialised
 }
-
-func (g GPU) Handle() nvml.Device { return g.handle }
 
 // MIGDevice is one compute instance.
 type MIGDevice struct {
@@ -103,7 +101,7 @@ func Read(library nvml.Interface) (*Host, error) {
 }
 
 func readGPU(index int, board device.Device) (GPU, error) {
-	gpu := GPU{Index: index, handle: board}
+	gpu := GPU{Index: index, Handle: board}
 	var results [5]nvml.Return
 	gpu.UUID, results[0] = board.GetUUID()
 	gpu.Name, results[1] = board.GetName()

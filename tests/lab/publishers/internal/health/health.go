@@ -58,9 +58,9 @@ func Watch(ctx context.Context, library nvml.Interface, boards []gpus.GPU, ignor
 	defer set.Free()
 	const wanted = nvml.EventTypeXidCriticalError | nvml.EventTypeDoubleBitEccError | nvml.EventTypeSingleBitEccError
 	for _, board := range boards {
-		supported, result := board.Handle().GetSupportedEventTypes()
+		supported, result := board.Handle.GetSupportedEventTypes()
 		if result == nvml.SUCCESS {
-			result = board.Handle().RegisterEvents(wanted&supported, set)
+			result = board.Handle.RegisterEvents(wanted&supported, set)
 		}
 		if result != nvml.SUCCESS {
 			log.Printf("GPU %d (%s) cannot be watched for errors: %v", board.Index, board.UUID, result)
