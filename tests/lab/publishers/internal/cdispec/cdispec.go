@@ -6,6 +6,7 @@ package cdispec
 
 import (
 	"fmt"
+	"log"
 	"os"
 	"path/filepath"
 
@@ -48,6 +49,7 @@ func (s Spec) Write() error {
 		return err
 	}
 	generator, err := nvcdi.New(
+		nvcdi.WithLogger(errorsOnly{}),
 		nvcdi.WithInfoLib(info.New(info.WithNvmlLib(s.Library), info.WithDeviceLib(devices))),
 		nvcdi.WithNvmlLib(s.Library),
 		nvcdi.WithDeviceLib(devices),
@@ -85,3 +87,12 @@ func (s Spec) Write() error {
 	}
 	return nil
 }
+
+// errorsOnly keeps the library quiet about the many files of a driver that a host may lack and a simulated one does.
+type errorsOnly struct{}
+
+func (errorsOnly) Debugf(string, ...any)                  {}
+func (errorsOnly) Infof(string, ...any)                   {}
+func (errorsOnly) Tracef(string, ...any)                  {}
+func (errorsOnly) Warningf(string, ...any)                {}
+func (errorsOnly) Errorf(format string, arguments ...any) { log.Printf(format, arguments...) }
