@@ -1,7 +1,7 @@
 # Copyright (c) 2026 gpufleet.mig maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reading the GPUs of a host through NVML into the public shape `gpus` and `host`. Calls nothing that changes anything."""
+"""Reading the GPUs of a host through NVML into the public shape `gpus` and `host`. Nothing here changes anything."""
 
 from __future__ import annotations
 
@@ -243,7 +243,7 @@ def _compute_profiles(row: dict[str, Any], fact: dict[str, Any]) -> list[dict[st
 
 def compute_profile_infos(nvml: Nvml, instance: Any) -> dict[int, Any]:
     """NVML's compute-instance profiles of a GPU instance by their id."""
-    found = {}
+    found: dict[int, Any] = {}
     for number in range(nvml.lib.NVML_COMPUTE_INSTANCE_PROFILE_COUNT):
         engines = nvml.lib.NVML_COMPUTE_INSTANCE_ENGINE_PROFILE_SHARED
         info = nvml.ask("nvmlGpuInstanceGetComputeInstanceProfileInfo", instance, number, engines, 1)
@@ -313,7 +313,7 @@ def _compute(nvml: Nvml, info: Any, inside: dict[int, Any], row: dict[str, Any],
 
 def _processes(nvml: Nvml, device: Any) -> list[tuple[int, int, dict[str, Any]]]:
     """(GPU instance id, compute instance id, {pid, name}) of every process that uses a GPU or MIG device."""
-    found = {}
+    found: dict[tuple[int, int, int], tuple[int, int, dict[str, Any]]] = {}
     for name in PROCESS_LISTS:
         try:
             listed = nvml.ask(name, device)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 gpufleet.mig maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The NVIDIA Management Library: loading it, calling it, and saying in words what is missing. The only import of pynvml.
+"""The NVIDIA Management Library: loading it, calling it, saying in words what is missing. The only import of pynvml.
 
 pynvml loads libnvidia-ml.so.1 by its bare name, so the dynamic linker's path decides which library answers.
 """
@@ -23,7 +23,7 @@ PRIVATE_FOLDER = Path("/usr/local/lib/gpufleet-mig")
 """Where the roles put pynvml.py, so that the system's Python stays as it is."""
 
 MINIMUM_DRIVER = (525, 60, 13)
-"""The first R525 driver: it has places for compute instances and the 1g profile of double memory (NVIDIA's MIG guide)."""
+"""The first R525 driver: it has places for compute instances and the 1g profile of double memory (NVIDIA MIG guide)."""
 
 NOT_FOR_THIS = (2, 3)
 """INVALID_ARGUMENT and NOT_SUPPORTED: how NVML says that a board lacks a profile or a query (nvml.h)."""
@@ -152,13 +152,13 @@ class Nvml:
         return text(self.call("nvmlSystemGetDriverVersion"))
 
     def check_can_change(self) -> None:
-        """MigError where this driver lacks what a change of instances needs; nothing is called that changes anything."""
+        """MigError where this driver lacks what a change of instances needs. Only reads."""
         version = self.driver_version()
         wanted = ".".join(f"{part:02d}" for part in MINIMUM_DRIVER)
         if tuple(int(part) for part in version.split(".") if part.isdigit()) < MINIMUM_DRIVER:
             raise MigError(
-                f"The NVIDIA driver {version} of this host is too old to change MIG instances: driver {wanted} or newer "
-                "is needed. Nothing was changed; install a newer driver.",
+                f"The NVIDIA driver {version} of this host is too old to change MIG instances: driver {wanted} or "
+                "newer is needed. Nothing was changed; install a newer driver.",
                 driver_version=version,
                 driver_wanted=wanted,
             )
@@ -186,8 +186,8 @@ def load_pynvml() -> Any:
     source = PRIVATE_FOLDER / "pynvml.py"
     if not source.is_file():
         raise MigError(
-            f"Python's module pynvml is missing for {sys.executable}: install the package nvidia-ml-py there, or put its "
-            f"pynvml.py into {PRIVATE_FOLDER} (role gpufleet.mig.mig does)."
+            f"Python's module pynvml is missing for {sys.executable}: install the package nvidia-ml-py there, or put "
+            f"its pynvml.py into {PRIVATE_FOLDER} (role gpufleet.mig.mig does)."
         )
     for path in (PRIVATE_FOLDER, source):
         if not trusted(path):
@@ -220,8 +220,8 @@ def _no_driver(error: NvmlError) -> MigError:
             "and look into dmesg if that fails."
         ),
         LIBRARY_MISMATCH: (
-            "The loaded NVIDIA kernel module and libnvidia-ml.so.1 are of different driver versions, as after an update "
-            "of the driver: reload the module or reboot the host."
+            "The loaded NVIDIA kernel module and libnvidia-ml.so.1 are of different driver versions, as after an "
+            "update of the driver: reload the module or reboot the host."
         ),
         NO_PERMISSION: "NVML may not be used by this user: run as root (become: true).",
     }

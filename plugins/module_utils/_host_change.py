@@ -1,0 +1,92 @@
+# Copyright (c) 2026 gpufleet.mig maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the modules that change GPUs share: open the host, refuse what is unsafe, apply or foretell, report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.gpufleet.mig.plugins.module_utils._apply import apply
+from ansible_collections.gpufleet.mig.plugins.module_utils._changes import (
+    actions,
+    differing,
+    preview,
+    readable,
+    refuse_unsafe,
+)
+from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
+from ansible_collections.gpufleet.mig.plugins.module_utils._gpu_plan import WAYS
+from ansible_collections.gpufleet.mig.plugins.module_utils._gpu_reader import Reading, read_host
+from ansible_collections.gpufleet.mig.plugins.module_utils._journal import DEFAULT_PATH, Journal, left_behind
+from ansible_collections.gpufleet.mig.plugins.module_utils._nvml import Nvml
+
+ARGUMENT_SPEC: dict[str, Any] = {
+    "mode_changes": {"type": "list", "elements": "str", "choices": list(WAYS), "default": list(WAYS)},
+    "parallel": {"type": "bool", "default": True},
+    "journal": {"type": "path", "default": DEFAULT_PATH},
+}
+
+
+@dataclass
+class HostChange:
+    """One change of one host, from the options of a module. `warnings` are sentences for the user."""
+
+    nvml: Nvml
+    journal: Journal
+    reading: Reading
+    params: Mapping[str, Any]
+    check_mode: bool
+    interrupted: dict[str, Any] | None
+    warnings: list[str] = field(default_factory=list)
+
+    @classmethod
+    @contextmanager
+    def begin(cls, params: Mapping[str, Any], check_mode: bool) -> Iterator[HostChange]:
+        """Lock the host against other changes, open NVML and read all GPUs. Check mode leaves no trace."""
+        journal = Journal(params["journal"])
+        with nullcontext() if check_mode else journal.locked(), Nvml.open() as nvml:
+            reading = read_host(nvml)
+            if not reading.complete:
+                raise MigError("The GPUs of this host can only be changed by root: run this as root (become: true).")
+            interrupted = journal.read()
+            change = cls(nvml, journal, reading, params, check_mode, interrupted)
+            if interrupted is not None:
+                change.warnings.append(left_behind(interrupted))
+            yield change
+
+    def carry_out(self, plan: Mapping[str, Any]) -> dict[str, Any]:
+        """Apply the plan, or foretell it in check mode; the module's return values."""
+        refuse_unsafe(plan)
+        before = self.reading.gpus
+        after = preview(before, plan)
+        if differing(before, after):
+            self.nvml.check_can_change()
+            if not self.check_mode:
+                outcome = apply(
+                    self.nvml, before, plan, self.journal, self.params["mode_changes"], self.params["parallel"]
+                )
+                self.warnings += outcome.waiting.values()
+                after = read_host(self.nvml).gpus
+        if self.interrupted is not None and not self.check_mode:
+            self.journal.remove()
+        return {
+            "changed": differing(before, after),
+            "plan": plan,
+            "actions": actions(plan),
+            "gpus": after,
+            "host": self.reading.host,
+            "reboot_required": _reboot_required(plan, after),
+            "interrupted": self.interrupted,
+            "diff": {"before": readable(before), "after": readable(after)},
+        }
+
+
+def _reboot_required(plan: Mapping[str, Any], after: list[dict[str, Any]]) -> bool:
+    """Whether a GPU has not the mode that the plan gives it."""
+    modes = {gpu["uuid"]: gpu["mig_mode"]["current"] for gpu in after}
+    wanted = {gpu["uuid"]: gpu["mig_mode"]["current"] for gpu in plan["after"]}
+    return any(modes.get(uuid) != mode for uuid, mode in wanted.items())
