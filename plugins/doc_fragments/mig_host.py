@@ -11,6 +11,7 @@ class ModuleDocFragment:
     """What modules that only read need, and the options of those that change GPUs."""
 
     DOCUMENTATION = r"""
+options: {}
 requirements:
   - python >= 3.9
   - NVIDIA driver with C(libnvidia-ml.so.1)
@@ -21,8 +22,8 @@ requirements:
 options:
   mode_changes:
     description:
-      - How a GPU may get its MIG mode where setting it is not enough. A GPU of the Hopper generation or newer takes a new
-        mode at once; an older one has to be reset, and does so by itself when it is idle.
+      - How a GPU may get its MIG mode where setting it is not enough. A GPU of the Hopper generation or newer takes it
+        at once; an older one has to be reset, and does so by itself when it is idle.
       - V(reset) allows C(nvidia-smi --gpu-reset) for the GPUs that did not take their mode.
       - V(reboot) allows leaving the mode pending; RV(reboot_required) is then true, and after the reboot another run
         creates the instances.
