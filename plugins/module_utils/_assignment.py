@@ -141,7 +141,7 @@ def _pick(
     `fate` is what happens to a GPU that none of them picks. The order in which entries are written does not matter.
     """
     wishes = {id(entry): _surely_uniform(entry, presets, "with a count of GPUs") for entry in counted}
-    counted = sorted(counted, key=lambda entry: (shown(entry.gpus), repr(wishes[id(entry)].instances), entry.label))
+    counted = sorted(counted, key=lambda entry: _order(entry, wishes[id(entry)]))
     numbers = tuple(wanted_count(entry.gpus, entry.label) or 0 for entry in counted)
     costs: list[dict[int, Cost]] = [{} for _gpu in free]
     for number, entry in enumerate(counted):
@@ -163,13 +163,20 @@ def _pick(
             raise LayoutError(
                 f"The {entry.label} wants {numbers[number]} GPUs, but only {fit} that it could take are free."
             )
-    left = [_cost_of(gpu, fate, disturbance) for gpu in free]
+    # a GPU without MIG is no part of the rest: it stays as it is
+    left = [_cost_of(gpu, fate if is_mig_capable(gpu) else None, disturbance) for gpu in free]
     picks = _cheapest(costs, left, numbers[0]) if len(counted) == 1 else _cheapest_of_all(costs, left, numbers)
     if picks is None:
         total = sum(numbers)
         labels = " and the ".join(entry.label for entry in counted)
         raise LayoutError(f"The {labels} want {total} GPUs together, more than are free and fit each of them.")
     return [(entry, [gpu for gpu, pick in zip(free, picks) if pick == number]) for number, entry in enumerate(counted)]
+
+
+def _order(entry: Entry, wish: Wish) -> tuple[Any, ...]:
+    """What decides between equally good choices: what the entry says, not where it stands in the list."""
+    instances = sorted(repr(instance) for instance in wish.instances)
+    return shown(entry.gpus), wish.enabled, wish.built_in or "", instances, entry.label
 
 
 def _cost_of(gpu: Gpu, fate: Wish | None, disturbance: Disturbance) -> Cost:
