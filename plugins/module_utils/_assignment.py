@@ -65,7 +65,8 @@ def _spread(
     free = [gpu for gpu in gpus if gpu["index"] not in owners]
     if counted:
         fate = _surely_uniform(rest[0], presets, "beside entries that count") if rest else leave
-        for entry, found in _pick(gpus, free, counted, presets, fate, disturbance):
+        some_left = bool(rest) and fate is not None and fate.enabled  # else the rest hits no GPU
+        for entry, found in _pick(gpus, free, counted, presets, fate, disturbance, some_left=some_left):
             _claim(owners, entry, found)
             chosen.append((entry, found))
     for entry in rest:
@@ -135,10 +136,13 @@ def _pick(
     presets: Mapping[str, Any],
     fate: Wish | None,
     disturbance: Disturbance,
+    *,
+    some_left: bool,
 ) -> list[tuple[Entry, list[Gpu]]]:
     """The GPUs of each {count: n} entry: least disturbance over all of `free`, GPUs left over included; ties by index.
 
-    `fate` is what happens to a GPU that none of them picks. The order in which entries are written does not matter.
+    `fate` is what happens to a GPU that none of them picks; with `some_left` there must be one, if that can be. The
+    order in which entries are written does not matter.
     """
     wishes = {id(entry): _surely_uniform(entry, presets, "with a count of GPUs") for entry in counted}
     counted = sorted(counted, key=lambda entry: _order(entry, wishes[id(entry)]))
@@ -165,7 +169,13 @@ def _pick(
             )
     # a GPU without MIG is no part of the rest: it stays as it is
     left = [_cost_of(gpu, fate if is_mig_capable(gpu) else None, disturbance) for gpu in free]
-    picks = _cheapest(costs, left, numbers[0]) if len(counted) == 1 else _cheapest_of_all(costs, left, numbers)
+    picks = _cheapest(costs, left, numbers)
+    capable = [at for at, gpu in enumerate(free) if is_mig_capable(gpu)]
+    if some_left and picks is not None and all(picks[at] is not None for at in capable):
+        spared = [
+            _cheapest([{} if at == one else mine for at, mine in enumerate(costs)], left, numbers) for one in capable
+        ]
+        picks = min((each for each in spared if each), key=lambda each: _total(costs, left, each), default=picks)
     if picks is None:
         total = sum(numbers)
         labels = " and the ".join(entry.label for entry in counted)
@@ -186,11 +196,23 @@ def _cost_of(gpu: Gpu, fate: Wish | None, disturbance: Disturbance) -> Cost:
         return (UNFIT, *disturbance(gpu, None)[1:])
 
 
-def _cheapest(costs: Sequence[dict[int, Cost]], left: Sequence[Cost], number: int) -> list[int | None]:
+def _cheapest(
+    costs: Sequence[dict[int, Cost]], left: Sequence[Cost], numbers: tuple[int, ...]
+) -> list[int | None] | None:
+    """The entry of each GPU that costs least in total, None where there are too few GPUs."""
+    return _cheapest_of_one(costs, left, numbers[0]) if len(numbers) == 1 else _cheapest_of_all(costs, left, numbers)
+
+
+def _total(costs: Sequence[dict[int, Cost]], left: Sequence[Cost], picks: Sequence[int | None]) -> Cost:
+    parts = (over if pick is None else mine[pick] for mine, over, pick in zip(costs, left, picks))
+    return tuple(map(sum, zip(*parts)))
+
+
+def _cheapest_of_one(costs: Sequence[dict[int, Cost]], left: Sequence[Cost], number: int) -> list[int | None] | None:
     """One entry: the GPUs where having it instead of being left over costs least."""
     gains = sorted((_minus(mine[0], left[at]), at) for at, mine in enumerate(costs) if 0 in mine)
     taken = {at for _gain, at in gains[:number]}
-    return [0 if at in taken else None for at in range(len(costs))]
+    return [0 if at in taken else None for at in range(len(costs))] if len(taken) == number else None
 
 
 def _cheapest_of_all(
