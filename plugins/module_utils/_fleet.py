@@ -1,0 +1,67 @@
+# Copyright (c) 2026 gpufleet.mig maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Many hosts at once: who shares a cluster, and the table that people read at the end of a run. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.gpufleet.mig.plugins.module_utils._slice_map import cell_width, slice_map
+
+SHOWN_PROBLEMS = 5
+"""Of one node in the table; the failure at the end names all of them."""
+
+HEADINGS = ("NODE", "GPU", "MODEL", "MIG", "INSTANCES (memory slices)")
+
+
+def same_cluster(hostvars: Mapping[str, Any], hosts: Iterable[str], host: str) -> list[str]:
+    """Those of `hosts` that are nodes of the cluster of `host`: the same mig_kubeconfig and mig_kube_context.
+
+    Hosts with mig_kubernetes false are in no cluster; for such a host the list is empty.
+    """
+    mine = _cluster(hostvars[host])
+    return [] if mine is None else [name for name in hosts if _cluster(hostvars[name]) == mine]
+
+
+def _cluster(variables: Mapping[str, Any]) -> tuple[str, str] | None:
+    if str(variables.get("mig_kubernetes", True)).lower() in ("false", "no", "0", "off"):
+        return None
+    return str(variables.get("mig_kubeconfig") or ""), str(variables.get("mig_kube_context") or "")
+
+
+def fleet_table(reports: Sequence[Mapping[str, Any]]) -> str:
+    """Lines of text: one per GPU, and one per node with what Kubernetes offers and whether all was verified.
+
+    A report has host, strategy, gpus (as mig_info returns them), allocatable (None outside a cluster) and problems.
+    """
+    width = cell_width([gpu for report in reports for gpu in report["gpus"]])
+    rows: list[tuple[str, ...]] = [HEADINGS]
+    notes: dict[int, list[str]] = {}
+    for report in reports:
+        for number, gpu in enumerate(report["gpus"]):
+            drawn = slice_map(gpu, width) if gpu["mig_mode"]["current"] == "enabled" else "whole GPU"
+            model = str(gpu["name"]).replace("NVIDIA ", "")
+            name = str(report["host"]) if number == 0 else ""
+            rows.append((name, str(gpu["index"]), model, str(gpu["mig_mode"]["current"]), drawn))
+        notes[len(rows) - 1] = _notes(report)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    lines = []
+    for number, row in enumerate(rows):
+        lines.append("  ".join(text.ljust(size) for text, size in zip(row, widths)).rstrip())
+        lines += [f"    {note}" for note in notes.get(number, [])]
+    return "\n".join(lines)
+
+
+def _notes(report: Mapping[str, Any]) -> list[str]:
+    problems = list(report.get("problems") or [])
+    verdict = "NOT VERIFIED" if problems else "verified"
+    if len(problems) > SHOWN_PROBLEMS:
+        problems = [*problems[:SHOWN_PROBLEMS], f"and {len(problems) - SHOWN_PROBLEMS} more differences"]
+    offered = report.get("allocatable")
+    if offered is None:
+        return [f"in no cluster; {verdict}", *problems]
+    keys = [f"{key}: {count}" for key, count in sorted(offered.items()) if int(count)]
+    text = ", ".join(keys) or "nothing of nvidia.com"
+    return [f"allocatable {text}; strategy {report['strategy']}; {verdict}", *problems]
