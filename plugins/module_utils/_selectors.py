@@ -92,7 +92,7 @@ def _matching(selector: Mapping[str, Any], gpus: Sequence[dict[str, Any]], label
             values = selector[key] if isinstance(selector[key], (list, tuple)) else [selector[key]]
             if not values or not all(isinstance(value, str) for value in values):
                 raise LayoutError(
-                    f"The {label} selects by {key} {shown(selector[key])}; write text or a list of texts."
+                    f"The {label} selects GPUs by {key} {shown(selector[key])}; write text or a list of texts."
                 )
             for value in values:
                 if not any(matches(value, gpu) for gpu in gpus):
