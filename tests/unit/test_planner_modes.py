@@ -29,7 +29,7 @@ def cut(key: str, *, busy: bool = False, **mode: Any) -> Gpu:
 
 
 @pytest.mark.parametrize("key", [AMPERE, HOPPER])
-@pytest.mark.parametrize(("current", "wanted"), itertools.product(["enabled", "disabled"], repeat=2))
+@pytest.mark.parametrize(("current", "wanted"), list(itertools.product(["enabled", "disabled"], repeat=2)))
 def test_mode_is_set_only_where_it_differs_and_reset_only_on_ampere(key: str, current: str, wanted: str) -> None:
     one = planned(gpu(key, mode=current), f"all-{wanted}")
     differs = current != wanted
@@ -72,7 +72,7 @@ def test_a_mode_change_takes_the_gentlest_way_that_is_allowed(allow: tuple[str, 
 
 
 @pytest.mark.parametrize("allow", [ways for n in range(4) for ways in itertools.combinations(ALL_WAYS, n)])
-@pytest.mark.parametrize(("current", "wanted"), itertools.product(["enabled", "disabled"], repeat=2))
+@pytest.mark.parametrize(("current", "wanted"), list(itertools.product(["enabled", "disabled"], repeat=2)))
 def test_a_pending_mode_is_taken_or_set_back(current: str, wanted: str, allow: tuple[str, ...]) -> None:
     pending = "disabled" if current == "enabled" else "enabled"
     on = cut(AMPERE, pending=pending) if current == "enabled" else gpu(AMPERE, mode=current, pending=pending)
