@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from operator import mul
 
 from ansible_collections.gpufleet.mig.plugins.module_utils._placement import Option, Search, bits
 from ansible_collections.gpufleet.mig.plugins.module_utils._profiles import Board, Profile
@@ -54,11 +55,12 @@ def _shape_search(board: Board) -> tuple[Search, dict[Profile, int], int]:
     return Search(options), number, len(shapes)
 
 
+@lru_cache(maxsize=65536)
 def _fits(board: Board, bag: Bag) -> bool:
     """Whether the profiles fit on the empty board together, wherever they may be put."""
     if sum(profile.size * count for profile, count in bag) > board.slices:
         return False
-    if broken_limit(*_free_kinds(bag)) is not None:
+    if broken_limit(dict(bag)) is not None:
         return False
     search, number, shapes = _shape_search(board)
     counts = [0] * shapes
@@ -98,7 +100,7 @@ def _slices(start: int, size: int) -> str:
 
 def _conflict(board: Board, bag: Bag) -> str:
     """The smallest part of the bag that does not fit by itself, and what its profiles need."""
-    limit = broken_limit(*_free_kinds(bag))
+    limit = broken_limit(dict(sorted(bag, key=lambda item: item[0].name)))
     if limit is not None:
         return limit
     core = {profile: min(count, board.slices + 1) for profile, count in bag}
@@ -141,20 +143,31 @@ def nearest_layouts(board: Board, bag: Bag) -> list[Bag]:
 
 def _grown(board: Board, seeds: list[Bag], supply: dict[Profile, int], room: int) -> list[Bag]:
     """All the largest bags that fit and are a seed with at most `room` profiles of `supply` added."""
-    level = {frozenset(seed): seed for seed in seeds}
+    profiles = tuple(supply)
+    most = tuple(min(count, profile.most) for profile, count in supply.items())
+    sizes = tuple(profile.size for profile in profiles)
+    level = [tuple(dict(seed).get(profile, 0) for profile in profiles) for seed in seeds]
     for _added in range(room):
-        larger: dict[frozenset[tuple[Profile, int]], Bag] = {}
-        for bag in level.values():
-            for profile, most in supply.items():
-                totals = dict(bag)
-                totals[profile] = totals.get(profile, 0) + 1
-                key = frozenset(totals.items())
-                if totals[profile] <= most and key not in larger and _fits(board, tuple(totals.items())):
-                    larger[key] = tuple(totals.items())
+        larger: list[tuple[int, ...]] = []
+        tried: set[tuple[int, ...]] = set()
+        for counts in level:
+            free = board.slices - sum(map(mul, counts, sizes))
+            for at, count in enumerate(counts):
+                if count == most[at] or sizes[at] > free:
+                    continue
+                more = (*counts[:at], count + 1, *counts[at + 1 :])
+                if more not in tried:
+                    tried.add(more)
+                    if _fits(board, _bag_of(profiles, more)):
+                        larger.append(more)
         if not larger:
             break
         level = larger
-    return list(level.values())
+    return [_bag_of(profiles, counts) for counts in level]
+
+
+def _bag_of(profiles: tuple[Profile, ...], counts: tuple[int, ...]) -> Bag:
+    return tuple((profile, count) for profile, count in zip(profiles, counts) if count)
 
 
 def _unlikeness(bag: Bag, near: Bag) -> tuple[object, ...]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
+from operator import mul
 from typing import Callable
 
 Counts = tuple[int, ...]
@@ -43,6 +44,9 @@ class Search:
                 behind = bisect_left(starts, option.start + option.size)
                 self._here[starts.index(option.start)].append((kind, option, behind))
         self._known: dict[tuple[int, Counts], dict[int, int]] = {}
+        self._least = tuple(min((option.size for option in ours), default=1) for ours in options)
+        end = max((option.start + option.size for ours in options for option in ours), default=0)
+        self._left = [end - start for start in starts]
 
     def masks(self, counts: Counts, at: int = 0) -> dict[int, int]:
         """The masks that the things can cover from the start number `at` on, each with the most gain; empty: no way."""
@@ -53,6 +57,8 @@ class Search:
         known = self._known.get((at, counts))
         if known is not None:
             return known
+        if sum(map(mul, counts, self._least)) > self._left[at]:
+            return {}
         found = dict(self.masks(counts, at + 1))
         for kind, option, behind in self._here[at]:
             if not counts[kind]:

@@ -9,7 +9,7 @@ list of profiles that still fit beside; the lowest sorted list of (start, profil
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -174,7 +174,7 @@ def transition(
     board: Board, kinds: tuple[Kind, ...], counts: tuple[int, ...], standing: tuple[Standing, ...]
 ) -> Transition | None:
     """The best way from `standing` to `counts[k]` of each kind; None where they do not fit on the board together."""
-    if broken_limit(kinds, counts) is not None:
+    if broken_limit(totals_of(kinds, counts)) is not None:
         return None
     options = tuple(_options(kind, standing) for kind in kinds)
     found = Search(options).best(counts, _leftover(board, kinds, counts, standing))
@@ -224,15 +224,20 @@ def _stays_unhurt(instance: Standing, plan: ComputePlan) -> int:
     return int(not plan.busy if known else not plan.destroy)
 
 
-def broken_limit(kinds: Sequence[Kind], counts: Sequence[int]) -> str | None:
+def totals_of(kinds: Sequence[Kind], counts: Sequence[int]) -> dict[Profile, int]:
+    """How many of each profile are wanted, without those of which none is, in the order of the kinds."""
+    totals: dict[Profile, int] = {}
+    for kind, count in zip(kinds, counts):
+        if count:
+            totals[kind.profile] = totals.get(kind.profile, 0) + count
+    return totals
+
+
+def broken_limit(wanted: Mapping[Profile, int]) -> str | None:
     """The sentence of a rule beside the places that the wanted instances break; None where they break none.
 
     Media extensions exist once: one +me instance, and beside +me.all only -me ones (NVIDIA's MIG guide and nvml.h).
     """
-    totals: dict[Profile, int] = {}
-    for kind, count in zip(kinds, counts):
-        totals[kind.profile] = totals.get(kind.profile, 0) + count
-    wanted = {profile: count for profile, count in totals.items() if count}
     media = {profile: count for profile, count in wanted.items() if "+me" in profile.attributes}
     if sum(media.values()) > 1:
         listed = " + ".join(f"{count} x {profile.name}" for profile, count in media.items())
