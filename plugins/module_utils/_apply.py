@@ -68,7 +68,7 @@ class StepError(MigError):
 
     def __init__(self, gpu: Gpu, what: str, cause: MigError) -> None:
         self.code = cause.code if isinstance(cause, NvmlError) else None
-        super().__init__(f"{describe(gpu)}: {what} failed ({cause})", gpu=gpu["index"], **cause.context)
+        super().__init__(f"{describe(gpu)}: {what} failed ({cause})", **{**cause.context, "gpu": gpu["index"]})
 
 
 class _Stopped(Exception):
@@ -168,7 +168,7 @@ class _Work:
             try:
                 self.nvml.forget(target.uuid)
                 now = read_gpu(self.nvml, target.uuid)
-                found.append(Target(now, target.before))
+                found.append(Target(now, _restored(now, target.before)))
             except MigError as error:
                 failures[target.uuid] = StepError(target.before, "reading it back", error)
         failures.update(self.converge(found))
@@ -185,6 +185,9 @@ class _Work:
                 pass
             except MigError as error:
                 failures[target.uuid] = error
+                self._stop.set()
+            except Exception as error:  # a fault of ours must be undone as well
+                failures[target.uuid] = StepError(target.before, "the change", MigError(repr(error)))
                 self._stop.set()
 
         if self.parallel and len(targets) > 1:
@@ -237,7 +240,7 @@ class _Work:
     def _set_mode(self, target: Target) -> int | None:
         """Set the mode where it differs or another is pending. None, or why the GPU does not have it yet."""
         wanted = target.after["mig_mode"]["current"]
-        if target.before["mig_mode"] == {"current": wanted, "pending": wanted}:
+        if target.before["mig_mode"] == target.after["mig_mode"]:
             return None
         what = f"setting MIG to {wanted}"
         device = self._do(target, what, self.nvml.device, target.uuid)
@@ -283,7 +286,8 @@ class _Work:
         held = f" by {holders}" if holders and status == _nvml.IN_USE else ""
         sentence = f"MIG {wanted} is only pending, because {why}{held}; {said}"
         if self._undoing or "reboot" not in self.ways:
-            raise StepError(target.before, f"setting MIG to {wanted}", MigError(sentence))
+            cause = NvmlError(sentence, status, "nvmlDeviceSetMigMode")
+            raise StepError(target.before, f"setting MIG to {wanted}", cause)
         self.waiting[target.uuid] = f"{describe(target.before)}: {sentence}. A reboot of the host brings it."
 
     def _holders(self, target: Target) -> list[dict[str, Any]]:
@@ -330,6 +334,14 @@ class _Work:
         if profile is None:
             raise StepError(target.before, what, MigError(f"NVML has no compute instance of {ci['size']} slices there"))
         self._do(target, what, self.nvml.create_compute_instance, handle, profile, ci["start"], ci["size"])
+
+
+def _restored(now: Gpu, before: Gpu) -> Gpu:
+    """What stood before. A mode that was pending then and has been taken since cannot be made pending again."""
+    mode = before["mig_mode"]["current"]
+    return (
+        before if now["mig_mode"] == before["mig_mode"] else {**before, "mig_mode": {"current": mode, "pending": mode}}
+    )
 
 
 def _at(instance: Gpu) -> str:

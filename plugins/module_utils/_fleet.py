@@ -40,17 +40,16 @@ def fleet_table(reports: Sequence[Mapping[str, Any]]) -> str:
     rows: list[tuple[str, ...]] = [HEADINGS]
     notes: dict[int, list[str]] = {}
     for report in reports:
-        for number, gpu in enumerate(report["gpus"]):
+        for gpu in report["gpus"]:
             drawn = slice_map(gpu, width) if gpu["mig_mode"]["current"] == "enabled" else "whole GPU"
             model = str(gpu["name"]).replace("NVIDIA ", "")
-            name = str(report["host"]) if number == 0 else ""
-            rows.append((name, str(gpu["index"]), model, str(gpu["mig_mode"]["current"]), drawn))
+            rows.append((str(report["host"]), str(gpu["index"]), model, str(gpu["mig_mode"]["current"]), drawn))
         notes[len(rows) - 1] = _notes(report)
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
     lines = []
     for number, row in enumerate(rows):
         lines.append("  ".join(text.ljust(size) for text, size in zip(row, widths)).rstrip())
-        lines += [f"    {note}" for note in notes.get(number, [])]
+        lines += [f"{row[0].ljust(widths[0])}  {note}" for note in notes.get(number, [])]
     return "\n".join(lines)
 
 
@@ -61,7 +60,7 @@ def _notes(report: Mapping[str, Any]) -> list[str]:
         problems = [*problems[:SHOWN_PROBLEMS], f"and {len(problems) - SHOWN_PROBLEMS} more differences"]
     offered = report.get("allocatable")
     if offered is None:
-        return [f"in no cluster; {verdict}", *problems]
+        return [f"= in no cluster; {verdict}", *problems]
     keys = [f"{key}: {count}" for key, count in sorted(offered.items()) if int(count)]
     text = ", ".join(keys) or "nothing of nvidia.com"
-    return [f"allocatable {text}; strategy {report['strategy']}; {verdict}", *problems]
+    return [f"= allocatable {text}; strategy {report['strategy']}; {verdict}", *problems]

@@ -11,8 +11,10 @@ from math import ceil, floor
 from typing import Any
 
 from ansible_collections.gpufleet.mig.plugins.module_utils import _host
+from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 from ansible_collections.gpufleet.mig.plugins.module_utils._nvml import (
     FUNCTION_NOT_FOUND,
+    GPU_IS_LOST,
     INVALID_ARGUMENT,
     NO_PERMISSION,
     NOT_FOR_THIS,
@@ -87,7 +89,17 @@ def read_host(nvml: Nvml) -> Reading:
     """All GPUs of this host in the order of their index, as the design's section 5 has them."""
     gpus, complete = [], True
     for index in range(int(nvml.call("nvmlDeviceGetCount"))):
-        gpu, whole = _read(nvml, index, nvml.call("nvmlDeviceGetHandleByIndex", index))
+        try:
+            gpu, whole = _read(nvml, index, nvml.call("nvmlDeviceGetHandleByIndex", index))
+        except NvmlError as error:
+            if error.code != GPU_IS_LOST:
+                raise
+            raise MigError(
+                f"GPU {index} of this host is lost: it has fallen off the bus ({error}). "
+                "Look for Xid messages in dmesg, and reboot the host.",
+                gpu=index,
+                **error.context,
+            ) from None
         gpus.append(gpu)
         complete = complete and whole
     cuda = nvml.ask("nvmlSystemGetCudaDriverVersion_v2")

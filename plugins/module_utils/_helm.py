@@ -133,7 +133,7 @@ class Helm:
                 text=True,
                 timeout=timeout,
                 check=False,
-                env={**os.environ, "HELM_DEBUG": "false"},
+                env=_environment(),
             )
         except OSError as error:
             raise MigError(f"{self.binary} cannot be run: {error.strerror}.") from error
@@ -197,16 +197,6 @@ class Helm:
             raise MigError(f"Chart {source}: helm pull left no archive.")
         return found[0]
 
-    def chart_name(self, path: Path) -> str:
-        """name-version of a chart on this machine, as the history shows it."""
-        import yaml  # comes with ansible-core
-
-        try:
-            metadata = yaml.safe_load(self.run("show", "chart", str(path), cluster=False)) or {}
-        except HelmError as error:
-            raise HelmError(f"{path} is not a usable chart: {_plain(error.stderr)}", stderr=error.stderr) from error
-        return f"{metadata.get('name')}-{metadata.get('version')}"
-
     def dry_run(self, name: str, path: Path, values: Mapping[str, Any], chart: str) -> Release:
         """What an install or upgrade would store, rendered against the cluster (its version, kinds and lookups)."""
         answer = self.run(
@@ -262,6 +252,26 @@ class Helm:
         self.run("uninstall", name, "--wait", "--timeout", f"{timeout}s", timeout=timeout + 60)
 
 
+def chart_name(path: Path) -> str:
+    """name-version of a chart on this machine, as the history shows it."""
+    import yaml  # comes with ansible-core
+
+    try:
+        if path.is_dir():
+            text = (path / "Chart.yaml").read_bytes()
+        else:
+            with tarfile.open(path) as archive:
+                member = next(name for name in archive.getnames() if re.fullmatch(r"(\./)?[^/]+/Chart\.yaml", name))
+                found = archive.extractfile(member)
+                text = found.read() if found else b""
+        metadata = yaml.safe_load(text)
+        return f"{metadata['name']}-{metadata['version']}"
+    except (OSError, tarfile.TarError, StopIteration, yaml.YAMLError, KeyError, TypeError) as error:
+        raise MigError(
+            f"{path} is not a usable chart: its Chart.yaml cannot be read or lacks name or version."
+        ) from error
+
+
 def may_hold_crds(path: Path) -> bool:
     """False only where neither the chart nor a subchart has a crds folder (saves rendering the chart once more)."""
     if path.is_dir():
@@ -285,6 +295,12 @@ def _find(binary: str | None) -> str:
         "The helm binary is not on the PATH of the machine that runs this module: install helm 3.13 or newer, or give "
         "its path with helm_binary."
     )
+
+
+def _environment() -> dict[str, str]:
+    """Without what would point helm at another cluster or namespace than the rest of the module works on."""
+    dropped = ("HELM_KUBE", "HELM_NAMESPACE", "HELM_DEBUG")
+    return {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
 
 
 def _plain(stderr: str) -> str:

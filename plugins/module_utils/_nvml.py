@@ -87,15 +87,16 @@ class Nvml:
 
     def call(self, name: str, *arguments: Any) -> Any:
         """pynvml's function of that name. NvmlError where NVML fails or either side is too old to know the function."""
-        try:
-            return getattr(self.lib, name)(*arguments)
-        except AttributeError:
+        function = getattr(self.lib, name, None)
+        if function is None:
             raise NvmlError(
                 f"The Python module pynvml of this host ({self.lib.__file__}) is too old: it lacks {name}. "
                 "Install the Python package nvidia-ml-py 12.535 or newer.",
                 FUNCTION_NOT_FOUND,
                 name,
-            ) from None
+            )
+        try:
+            return function(*arguments)
         except self.lib.NVMLError as error:
             raise NvmlError(f"{name}: {error}", int(error.value), name) from None
 

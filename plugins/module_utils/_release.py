@@ -23,6 +23,7 @@ from ansible_collections.gpufleet.mig.plugins.module_utils._helm import (
     HelmError,
     Release,
     Revision,
+    chart_name,
     may_hold_crds,
 )
 from ansible_collections.gpufleet.mig.plugins.module_utils._kube import Kube, KubeError
@@ -57,6 +58,7 @@ class Outcome:
     """
 
     actions: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     history: list[Revision] = field(default_factory=list)
     before: Objects = field(default_factory=dict)
     after: Objects = field(default_factory=dict)
@@ -74,7 +76,7 @@ def ensure_present(helm: Helm, kube: Kube, wanted: Wanted, *, check_mode: bool) 
     new_namespace = _check_namespace(kube, wanted)
     with tempfile.TemporaryDirectory(prefix="gpufleet-helm-") as folder:
         path = helm.fetch(wanted.chart, Path(folder))
-        chart = _checked_chart(helm, wanted.chart, path)
+        chart = _checked_chart(wanted.chart, path)
         history = outcome.history = _settled(helm, wanted, outcome, check_mode=check_mode)
         stored = _current(helm, wanted.name, history)
         crds = _plan_crds(helm, kube, wanted, path, upgrade=stored is not None)
@@ -108,7 +110,7 @@ def ensure_present(helm: Helm, kube: Kube, wanted: Wanted, *, check_mode: bool) 
                 timeout=wanted.timeout,
             )
     if wanted.wait:
-        _rollout.wait(kube, _rollout.workloads(objects, wanted.namespace), wanted.timeout)
+        outcome.warnings += _rollout.wait(kube, _rollout.workloads(objects, wanted.namespace), wanted.timeout)
     return outcome
 
 
@@ -149,7 +151,8 @@ def ensure_revision(helm: Helm, kube: Kube, wanted: Wanted, number: int, *, chec
     if not same:
         helm.rollback(wanted.name, number, wanted.timeout)
     if wanted.wait:
-        _rollout.wait(kube, _rollout.workloads(outcome.after, wanted.namespace), wanted.timeout)
+        targets = _rollout.workloads(outcome.after, wanted.namespace)
+        outcome.warnings += _rollout.wait(kube, targets, wanted.timeout)
     return outcome
 
 
@@ -167,8 +170,8 @@ def _check_namespace(kube: Kube, wanted: Wanted) -> bool:
     return True
 
 
-def _checked_chart(helm: Helm, source: ChartSource, path: Path) -> str:
-    name = helm.chart_name(path)
+def _checked_chart(source: ChartSource, path: Path) -> str:
+    name = chart_name(path)
     if source.local is not None and source.version and not name.endswith(f"-{source.version}"):
         raise MigError(f"Chart {source.reference} is {name}, wanted is version {source.version}.")
     return name

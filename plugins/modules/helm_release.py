@@ -76,7 +76,9 @@ options:
     description: Revision to roll back to.
     type: int
   wait:
-    description: Wait until the workloads of the release are rolled out, also when nothing was changed.
+    description:
+      - Wait until the workloads of the release are rolled out, also when nothing was changed.
+      - DaemonSet pods on nodes that are not Ready are not waited for; the module warns of them.
     type: bool
     default: true
   timeout:
@@ -216,6 +218,8 @@ def main() -> None:
         release = _release.describe(helm, wanted, outcome, check_mode=check)
     except MigError as error:
         module.fail_json(msg=str(error), **error.context)
+    for warning in outcome.warnings:
+        module.warn(warning)
     module.exit_json(
         changed=outcome.changed,
         actions=outcome.actions,
