@@ -14,9 +14,10 @@ class ModuleDocFragment:
 options:
   kubeconfig:
     description:
-      - Path of the kubeconfig file on the machine that runs the module (the controller, in most plays through C(delegate_to)).
-      - Without it the file that E(KUBECONFIG) names is used, else C(~/.kube/config), else the service account of the pod that the
-        module runs in.
+      - Path of the kubeconfig file on the machine that runs the module (the controller, in most plays through
+        C(delegate_to)).
+      - Without it the file that E(KUBECONFIG) names is used, else C(~/.kube/config), else the service account of the
+        pod that the module runs in.
     type: path
   context:
     description: Context of the kubeconfig. Without it the current one of the file.

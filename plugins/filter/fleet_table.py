@@ -51,7 +51,7 @@ NEEDED = {"host", "strategy", "gpus"}
 
 def fleet_table(reports: Any) -> str:
     """See DOCUMENTATION. AnsibleFilterError where something else than reports is given."""
-    if not isinstance(reports, list) or not all(hasattr(one, "keys") and NEEDED <= set(one) for one in reports):
+    if not isinstance(reports, list) or not all(hasattr(one, "keys") and set(one) >= NEEDED for one in reports):
         raise AnsibleFilterError("gpufleet.mig.fleet_table works on a list of reports with host, strategy and gpus.")
     return _fleet.fleet_table(reports)
 

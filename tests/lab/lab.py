@@ -11,7 +11,7 @@ from pathlib import Path
 # The folder of this script would hide the package `lab` behind the script `lab.py`.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from lab.gpufleet_lab.cli import main
+from lab.gpufleet_lab.cli import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main())

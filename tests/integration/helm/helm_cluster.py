@@ -162,10 +162,10 @@ class Cluster:
                 return None
             raise
 
-    def node_status(self, amounts: dict[str, str]) -> None:
+    def node_status(self, amounts: dict[str, str], *, ready: bool = True) -> None:
         """What a kubelet would report."""
         status = {
-            "conditions": [{"type": "Ready", "status": "True"}],
+            "conditions": [{"type": "Ready", "status": str(ready)}],
             "allocatable": amounts,
             "capacity": amounts,
         }

@@ -267,6 +267,18 @@ def test_gives_up_naming_the_pod_and_its_reason_and_says_it_again(release: Relea
     assert "ImagePullBackOff" in said
 
 
+def test_a_dead_node_is_warned_of_and_not_waited_for(release: Release, cluster: Cluster) -> None:
+    cluster.node_status({}, ready=False)
+    try:
+        done = release(values={"image": "slow"})
+    finally:
+        cluster.node_status({})
+    assert done["changed"]
+    (warning,) = done["warnings"]
+    assert "not waited for node node-a, which is not Ready" in warning
+    assert "ImagePullBackOff" in message(release(values={"image": "slow"}, timeout=2))
+
+
 @pytest.mark.parametrize(
     ("params", "words"),
     [

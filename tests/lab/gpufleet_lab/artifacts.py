@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) 2026 gpufleet.mig maintainers
-"""Everything that `build` makes: real programs, host tree, simulator, publishers, images. All of it lies in the cache."""
+"""What `build` makes and keeps in the cache: real programs, host tree, simulator, publishers, images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def publishers() -> Path:
 
 
 def images() -> Path:
-    sources = [str(publishers()), str(simulator()), rootfs.base_tree().name, IMAGES_SOURCE]
+    sources: list[str | bytes | Path] = [str(publishers()), str(simulator()), rootfs.base_tree().name, IMAGES_SOURCE]
     return CACHE / "images" / digest_of(sources)
 
 

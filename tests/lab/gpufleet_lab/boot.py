@@ -3,9 +3,9 @@
 # Copyright (c) 2026 gpufleet.mig maintainers
 """From a process of this machine to process 1 of a host (or of the control plane).
 
-Stands alone (standard library only). Usage: boot.py SPEC.json. It enters the control groups, makes the namespaces, forks,
-prints the child's pid and ends. The child waits for a line on standard input (meanwhile the caller gives it its network
-cable; end of file means that the caller died), makes its root file system and becomes `init`. SPEC:
+Stands alone (standard library only). Usage: boot.py SPEC.json. It enters the control groups, makes the namespaces,
+forks, prints the child's pid and ends. The child waits for a line on standard input (meanwhile the caller gives it its
+network cable; end of file means that the caller died), makes its root file system and becomes `init`. SPEC:
     name, console (log file), cgroup_procs [files], namespaces [names], init [command]
     root {mountpoint, lower [folders], upper, work, binds [[source, target]...], cgroups [[folder name, options]...],
           sysctls {name: value}}     without it the machine's file system stays
@@ -22,7 +22,6 @@ import socket
 import stat
 import subprocess
 import sys
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -75,14 +74,14 @@ def _make_devices(dev: Path) -> None:
     _mount("devpts", dev / "pts", "devpts", _MS_NOSUID | _MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620,gid=5")
     _mount("tmpfs", dev / "shm", "tmpfs", _MS_NOSUID | _MS_NODEV)
     _mount("mqueue", dev / "mqueue", "mqueue", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
-    for name, target in (
+    for name, points_to in (
         ("ptmx", "pts/ptmx"),
         ("fd", "/proc/self/fd"),
         ("stdin", "/proc/self/fd/0"),
         ("stdout", "/proc/self/fd/1"),
         ("stderr", "/proc/self/fd/2"),
     ):
-        (dev / name).symlink_to(target)
+        (dev / name).symlink_to(points_to)
 
 
 def _mount_cgroups(folder: Path, hierarchies: list[list[str]]) -> None:
@@ -109,8 +108,8 @@ def _make_root(spec: dict[str, Any], name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     layers = f"lowerdir={':'.join(spec['lower'])},upperdir={spec['upper']},workdir={spec['work']}"
     _mount("overlay", root, "overlay", 0, layers)
-    for folder in ("proc", "sys", "dev", "run", "tmp"):
-        (root / folder).mkdir(exist_ok=True)
+    for name_in_root in ("proc", "sys", "dev", "run", "tmp"):
+        (root / name_in_root).mkdir(exist_ok=True)
     _mount("proc", root / "proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
     _mount("sysfs", root / "sys", "sysfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
     _mount_cgroups(root / "sys/fs/cgroup", spec["cgroups"])
@@ -128,13 +127,12 @@ def _make_root(spec: dict[str, Any], name: str) -> None:
     # Files of the host over sysctls that belong to the whole machine, so that kubelet leaves the machine's alone.
     covers = root / "run/gpufleet-lab/sysctl"
     covers.mkdir(parents=True)
-    values = {**spec["sysctls"], "kernel/random/boot_id": str(uuid.uuid4())}
-    for key, value in values.items():
-        target = root / "proc/sys" / key
-        if target.exists():
+    for key, value in spec["sysctls"].items():
+        covered = root / "proc/sys" / key
+        if covered.exists():
             cover = covers / key.replace("/", ".")
             cover.write_text(f"{value}\n")
-            _bind(cover, target)
+            _bind(cover, covered)
     socket.sethostname(name)
     os.chdir(root)
     _call("pivot_root", ".", ".")
@@ -167,7 +165,7 @@ def _become_init(spec: dict[str, Any]) -> None:
         _mount("proc", Path("/proc"), "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
     for command in spec.get("before", []):
         subprocess.run(command, check=True)
-    os.execvp(spec["init"][0], spec["init"])
+    os.execvp(spec["init"][0], spec["init"])  # noqa: S606
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from . import artifacts, cgroups, controlplane, hostfiles, hosts, network, procs, selfcheck
@@ -124,7 +125,10 @@ def _parser() -> argparse.ArgumentParser:
     execute = commands.add_parser("exec", help="run a command on a host: exec NAME -- COMMAND")
     execute.add_argument("name")
     execute.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND")
-    commands.add_parser("selfcheck", help="does the lab keep its promises? (starts it if needed, and stops it)")
+    check = commands.add_parser("selfcheck", help="does the running lab keep its promises?")
+    check.add_argument(
+        "--cycle", action="store_true", help="stop it, start it, check, cut power, stop it, look for traces"
+    )
     return parser
 
 
@@ -137,15 +141,16 @@ def main() -> int:
         if arguments.command == "exec":
             words = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
             return hosts.execute(host_by_name(arguments.name), words or ["/bin/bash", "-l"])
-        {
-            "build": lambda: artifacts.build(),
+        commands: dict[str, Callable[[], None]] = {
+            "build": artifacts.build,
             "up": lambda: up(arguments.hosts),
             "images": lambda: images(arguments.hosts),
             "down": down,
             "status": status,
             "host": lambda: _host(arguments),
-            "selfcheck": lambda: selfcheck.run_all(up, down),
-        }[arguments.command]()
+            "selfcheck": lambda: selfcheck.check_cycle(up, down) if arguments.cycle else selfcheck.check_running(),
+        }
+        commands[arguments.command]()
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1

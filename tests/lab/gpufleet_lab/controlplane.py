@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -179,5 +178,5 @@ def link_programs() -> None:
     for name in ("kubectl", "helm", "ctr", "nvidia-ctk"):
         scratch = folder / f".{name}.new"
         scratch.unlink(missing_ok=True)
-        os.symlink(binaries.program(name), scratch)
+        scratch.symlink_to(binaries.program(name))
         scratch.rename(folder / name)

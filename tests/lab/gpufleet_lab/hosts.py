@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import subprocess
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ _DATA = {
     "pci-devices": "/sys/bus/pci/devices",
 }
 _PRODUCT_NAME = "/sys/class/dmi/id/product_name"
-_NODE_READY = 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'
+_NODE_READY = 'jsonpath={.status.conditions[?(@.type=="Ready")].status} {.status.nodeInfo.bootID}'
 
 
 def record_of(host: HostSpec) -> Path:
@@ -43,7 +44,7 @@ def layers(simulator: Path) -> list[Path]:
     return [rootfs.driver_layer(simulator), rootfs.programs_layer(), rootfs.base_tree()]
 
 
-def _spec(host: HostSpec, lower: list[Path], fresh: bool) -> dict[str, Any]:
+def _spec(host: HostSpec, lower: list[Path], boot_id: str, fresh: bool) -> dict[str, Any]:
     folder = host.folder
     binds = [[str(folder / "data" / name), target] for name, target in _DATA.items()]
     product_name = folder / "product_name"
@@ -66,7 +67,7 @@ def _spec(host: HostSpec, lower: list[Path], fresh: bool) -> dict[str, Any]:
             "work": str(folder / "work"),
             "binds": binds,
             "cgroups": mounted,
-            "sysctls": hostfiles.SYSCTLS,
+            "sysctls": {**hostfiles.SYSCTLS, "kernel/random/boot_id": boot_id},
         },
         "before": [begin, [*simctl, "files", "/"]],
         "init": ["/usr/bin/python3", "/usr/local/lib/gpufleet-lab/supervisor.py", "/etc/gpufleet-lab/services.json"],
@@ -108,7 +109,8 @@ def _boot(host: HostSpec, digest: str, lower: list[Path], fresh: bool) -> None:
     for name in _DATA:
         (host.folder / "data" / name).mkdir(parents=True, exist_ok=True)
     (host.folder / "digest").write_text(digest)
-    spec = _spec(host, lower, fresh)
+    boot_id = str(uuid.uuid4())
+    spec = _spec(host, lower, boot_id, fresh)
     begin = launch.console_of(host.name).stat().st_size if launch.console_of(host.name).exists() else 0
     launch.launch(host.name, record_of(host), digest, spec, lambda pid: network.plug(host, pid))
 
@@ -128,15 +130,18 @@ def _boot(host: HostSpec, digest: str, lower: list[Path], fresh: bool) -> None:
 
     def ready() -> bool:
         alive()
-        return node_ready(host)
+        return node_ready(host, boot_id)
 
     hint = f"`lab.py exec {host.name} -- tail /var/log/kubelet.log` may say why."
     wait_until(listens, f"{host.name}: sshd answers", 30)
     wait_until(ready, f"{host.name}: node Ready", 90, hint, every_s=0.3)
 
 
-def node_ready(host: HostSpec) -> bool:
-    return controlplane.kubectl("get", "node", host.name, "--ignore-not-found", "-o", _NODE_READY) == "True"
+def node_ready(host: HostSpec, boot_id: str = "") -> bool:
+    """Whether the node is Ready; with `boot_id`: and said so since that boot (the API keeps an old word)."""
+    shown = controlplane.kubectl("get", "node", host.name, "--ignore-not-found", "-o", _NODE_READY)
+    ready, _, told_by = shown.partition(" ")
+    return ready == "True" and boot_id in told_by
 
 
 def stop(host: HostSpec, grace_s: float = 0) -> None:

@@ -53,7 +53,7 @@ class Service:
                 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGPIPE):
                     signal.signal(number, signal.SIG_DFL)
                 signal.pthread_sigmask(signal.SIG_SETMASK, [])
-                os.execvpe(self.command[0], self.command, {**os.environ, **self.environment})
+                os.execvpe(self.command[0], self.command, {**os.environ, **self.environment})  # noqa: S606
             except OSError as error:
                 os.write(2, f"supervisor: {self.command[0]}: {error}\n".encode())
             finally:

