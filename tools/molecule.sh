@@ -4,7 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH" ANSIBLE_CONFIG="$PWD/ansible.cfg" ANSIBLE_HOST_PATTERN_MISMATCH=error
-cd extensions
 scenarios=("$@")
 [ ${#scenarios[@]} -gt 0 ] || scenarios=(none single mixed change)
 for scenario in "${scenarios[@]}"; do
