@@ -172,10 +172,7 @@ def _pick(
     picks = _cheapest(costs, left, numbers)
     capable = [at for at, gpu in enumerate(free) if is_mig_capable(gpu)]
     if some_left and picks is not None and all(picks[at] is not None for at in capable):
-        spared = [
-            _cheapest([{} if at == one else mine for at, mine in enumerate(costs)], left, numbers) for one in capable
-        ]
-        picks = min((each for each in spared if each), key=lambda each: _total(costs, left, each), default=picks)
+        picks = _cheapest_sparing(costs, left, numbers, capable) or picks
     if picks is None:
         total = sum(numbers)
         labels = " and the ".join(entry.label for entry in counted)
@@ -203,9 +200,26 @@ def _cheapest(
     return _cheapest_of_one(costs, left, numbers[0]) if len(numbers) == 1 else _cheapest_of_all(costs, left, numbers)
 
 
+def _cheapest_sparing(
+    costs: Sequence[dict[int, Cost]], left: Sequence[Cost], numbers: tuple[int, ...], capable: Sequence[int]
+) -> list[int | None] | None:
+    """The same with at least one of the GPUs `capable` left over, None where that cannot be."""
+    found = []
+    for one in capable:
+        picks = _cheapest([{} if at == one else mine for at, mine in enumerate(costs)], left, numbers)
+        if picks is not None:
+            found.append((_total(costs, left, picks), _lowest_first(picks), picks))
+    return min(found, key=lambda each: each[:2])[2] if found else None
+
+
 def _total(costs: Sequence[dict[int, Cost]], left: Sequence[Cost], picks: Sequence[int | None]) -> Cost:
     parts = (over if pick is None else mine[pick] for mine, over, pick in zip(costs, left, picks))
     return tuple(map(sum, zip(*parts)))
+
+
+def _lowest_first(picks: Sequence[int | None]) -> list[tuple[bool, int]]:
+    """What puts picks in order among equally cheap ones: the first GPU gets the first entry, rather than none."""
+    return [(pick is None, pick or 0) for pick in picks]
 
 
 def _cheapest_of_one(costs: Sequence[dict[int, Cost]], left: Sequence[Cost], number: int) -> list[int | None] | None:

@@ -97,7 +97,7 @@ class Search:
                 mask, less = bits(option.start, option.size), _less(counts, kind)
                 rest = self.masks(less, behind)
                 left = {target & ~mask for target in targets if target & mask == mask}
-                left = {target for target in left if rest.get(target, -1) == gain - option.gain}
+                left = {target for target in left if rest.get(target) == gain - option.gain}
                 if left:
                     placed.append((option.start, option.size, kind))
                     counts, targets, gain, at = less, left, gain - option.gain, behind

@@ -215,3 +215,10 @@ def test_a_busy_instance_outweighs_any_number_of_idle_ones() -> None:
     assert [one["start"] for one in plan["keep"]] == [1]
     assert [one["start"] for one in plan["destroy"]] == [4, 5, 6]
     assert plan["blockers"] == []
+
+
+def test_an_instance_that_must_go_is_no_dead_end() -> None:
+    """Found by the random sweep: what the smaller instance would save at its place is one more than all there is."""
+    on = gpu("a100-sxm4-40gb")
+    on = standing(on, instance(on, "1g.5gb", 0), instance(on, "1g.5gb+me", 4))
+    compare(on, [Wanted("1g.5gb+me", 4, ()), Wanted("2g.10gb", 0), Wanted("1g.5gb")])
