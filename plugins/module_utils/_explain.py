@@ -76,7 +76,9 @@ def _places(board: Board, bag: Bag) -> str:
 
 def _pinned_conflict(board: Board, kinds: tuple[Kind, ...], counts: tuple[int, ...]) -> str:
     """Which given starts are in each other's way, or leave no room for the others."""
-    pinned = [(kind.profile, kind.start) for kind, n in zip(kinds, counts) if kind.start is not None for _ in range(n)]
+    pinned = [
+        (kind.profile, kind.start) for kind, n in zip(kinds, counts) if kind.start is not None for _same in range(n)
+    ]
     for number, (profile, start) in enumerate(pinned):
         for other, at in pinned[:number]:
             if bits(start, profile.size) & bits(at, other.size):

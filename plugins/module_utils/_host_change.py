@@ -48,7 +48,8 @@ class HostChange:
     def begin(cls, params: Mapping[str, Any], check_mode: bool) -> Iterator[HostChange]:
         """Lock the host against other changes, open NVML and read all GPUs. Check mode leaves no trace."""
         journal = Journal(params["journal"])
-        with Nvml.open() as nvml, nullcontext() if check_mode else journal.locked():
+        alone = nullcontext() if check_mode else journal.locked()
+        with Nvml.open() as nvml, alone:
             reading = read_host(nvml)
             if not reading.complete:
                 raise MigError("The GPUs of this host can only be changed by root: run this as root (become: true).")

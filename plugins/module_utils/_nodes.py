@@ -283,7 +283,7 @@ def _wait_for_replacements(
         last_look = time.monotonic() >= deadline
         missing = []
         try:
-            seen = look(kube, {node for node, _ in wanted}, where)
+            seen = look(kube, {node for node, _uid in wanted}, where)
         except KubeUnreachable:
             if last_look:
                 raise

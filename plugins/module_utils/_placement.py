@@ -37,7 +37,7 @@ class Search:
     def __init__(self, options: tuple[tuple[Option, ...], ...]) -> None:
         starts = sorted({option.start for ours in options for option in ours})
         self._starts = starts
-        self._here: list[list[tuple[int, Option, int]]] = [[] for _ in starts]
+        self._here: list[list[tuple[int, Option, int]]] = [[] for _start in starts]
         for kind, ours in enumerate(options):
             for option in ours:
                 # the index of the first start behind the thing that is placed here
