@@ -10,10 +10,22 @@ from pathlib import Path
 
 from . import binaries, rootfs
 from .console import say, step
-from .settings import CACHE, GO_VERSION, IMAGES_SOURCE, PUBLISHERS_SOURCE, ROOT, SIMULATOR_SOURCE
+from .settings import (
+    CACHE,
+    GO_VERSION,
+    IMAGES_SOURCE,
+    OFFICIAL_CHART,
+    OFFICIAL_IMAGES,
+    PUBLISHERS,
+    PUBLISHERS_SOURCE,
+    ROOT,
+    SIMULATOR_SOURCE,
+    LabError,
+)
 from .shell import digest_of, locked, run, whole_folder
 from .toolchain import ensure_packages, go_binary, go_environment
 
+_STAND_INS = "device-plugin"
 _FACTS = ROOT / "facts" / "mig_products.yaml"
 
 
@@ -31,7 +43,40 @@ def images() -> Path:
 
 
 def image_archives() -> list[Path]:
-    return sorted(images().glob("*.tar"))
+    """What every host gets. With the official publishers their archives come instead of the stand-ins' one."""
+    own = sorted(images().glob("*.tar"))
+    if not check_publishers():
+        return own
+    return [path for path in own if path.stem != _STAND_INS] + official_archives()
+
+
+def official_archives() -> list[Path]:
+    return sorted(path for path in Path(OFFICIAL_IMAGES).glob("*.tar*") if path.is_file())
+
+
+def check_publishers() -> bool:
+    """Whether the official publishers are wanted; LabError when the settings do not go together."""
+    if PUBLISHERS not in ("stand-ins", "official"):
+        raise LabError(f"GPUFLEET_LAB_PUBLISHERS is {PUBLISHERS!r}; it may be stand-ins or official.")
+    if PUBLISHERS == "stand-ins":
+        if OFFICIAL_CHART or OFFICIAL_IMAGES:
+            raise LabError(
+                "GPUFLEET_LAB_OFFICIAL_CHART or _IMAGES is set, but GPUFLEET_LAB_PUBLISHERS is not official: "
+                "chart and programs would not belong together. Set all three or none."
+            )
+        return False
+    chart = Path(OFFICIAL_CHART)
+    if not OFFICIAL_CHART.startswith("oci://") and not (chart / "Chart.yaml").is_file() and not chart.is_file():
+        raise LabError(
+            f"GPUFLEET_LAB_OFFICIAL_CHART={OFFICIAL_CHART} must name the chart nvidia-device-plugin: a directory, "
+            "an archive, or an oci:// reference."
+        )
+    if not OFFICIAL_IMAGES or not official_archives():
+        raise LabError(
+            f"GPUFLEET_LAB_OFFICIAL_IMAGES={OFFICIAL_IMAGES} must be a folder with image archives (*.tar, from "
+            "`docker save` or `skopeo copy`) of all images that the chart names."
+        )
+    return True
 
 
 def _build_simulator() -> None:
@@ -39,7 +84,7 @@ def _build_simulator() -> None:
     if target.exists():
         return
     with step("building the simulated NVML", 10), whole_folder(target) as scratch:
-        run("make", "-C", SIMULATOR_SOURCE, f"BUILD={scratch}", f"PYTHON={sys.executable}")
+        run("make", "-C", SIMULATOR_SOURCE, f"BUILD={scratch}", f"PYTHON={sys.executable}", whole_tree=True)
 
 
 def _build_publishers() -> None:
@@ -49,7 +94,7 @@ def _build_publishers() -> None:
     with step("building the publishers' stand-ins", 60), whole_folder(target) as scratch:
         run(
             "nice", go_binary(), "build", "-trimpath", "-ldflags", "-s -w", "-o", f"{scratch}/", "./cmd/...",
-            cwd=PUBLISHERS_SOURCE, env={**go_environment(), "CGO_ENABLED": "1"},
+            cwd=PUBLISHERS_SOURCE, env={**go_environment(), "CGO_ENABLED": "1"}, whole_tree=True,
         )  # fmt: skip
 
 
@@ -66,6 +111,7 @@ def _build_images() -> None:
 
 def build() -> None:
     """Make whatever is missing. Compilations run one after the other, downloads and the Debian tree beside them."""
+    check_publishers()
     with locked(CACHE / ".build.lock", "another command is building; waiting for it"):
         ensure_packages()
         with ThreadPoolExecutor(max_workers=2) as beside:

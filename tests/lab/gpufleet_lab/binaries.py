@@ -191,7 +191,7 @@ def _go_build(of: Group, item: Program, target: Path) -> None:
     tags = ["-tags", of.tags] if of.tags else []
     run(
         "nice", go_binary(), "build", "-trimpath", "-ldflags", " ".join(flags), *tags, "-o", target, item.package,
-        cwd=of.source, env={**go_environment(), **(of.environment or {})},
+        cwd=of.source, env={**go_environment(), **(of.environment or {})}, whole_tree=True,
     )  # fmt: skip
 
 

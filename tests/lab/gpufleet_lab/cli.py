@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -132,6 +133,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _end_at_once_when_interrupted() -> None:
+    """Interrupted is the same as killed, so that there is one half state to be prepared for and not two.
+
+    What we started ends with us (shell.ending_with_us), except hosts and control plane, which `down` finds.
+    """
+
+    def end(number: int, _frame: object) -> None:
+        text = "interrupted; the same command goes on from here, `make lab-down` removes what was started"
+        os.write(2, f"\nlab: {text}\n".encode())
+        os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
+
+
 def main() -> int:
     arguments = _parser().parse_args()
     if os.geteuid() != 0:
@@ -141,6 +157,7 @@ def main() -> int:
         if arguments.command == "exec":
             words = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
             return hosts.execute(host_by_name(arguments.name), words or ["/bin/bash", "-l"])
+        _end_at_once_when_interrupted()
         commands: dict[str, Callable[[], None]] = {
             "build": artifacts.build,
             "up": lambda: up(arguments.hosts),
@@ -154,12 +171,6 @@ def main() -> int:
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(
-            "lab: interrupted; the same command goes on from here, `lab.py down` removes what was started",
-            file=sys.stderr,
-        )
-        return 130
     except subprocess.SubprocessError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1

@@ -15,8 +15,8 @@ from typing import Any
 
 from . import cgroups, controlplane, hostfiles, launch, network, procs, rootfs
 from .console import say, step
-from .settings import SSH_KEY, HostSpec, LabError
-from .shell import digest_of, locked, run, wait_until
+from .settings import KNOWN_HOSTS, SSH_KEY, HostSpec, LabError
+from .shell import digest_of, ending_with_us, locked, run, wait_until, write
 
 _DATA = {
     # containerd's overlays cannot lie on the host's own overlay.
@@ -27,6 +27,10 @@ _DATA = {
     "proc-driver": "/proc/driver",
     "pci-devices": "/sys/bus/pci/devices",
 }
+_SSH = (
+    "ssh", "-i", str(SSH_KEY), "-o", f"UserKnownHostsFile={KNOWN_HOSTS}", "-o", "BatchMode=yes",
+    "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=5", "-o", "ServerAliveInterval=5",
+)  # fmt: skip
 _PRODUCT_NAME = "/sys/class/dmi/id/product_name"
 _NODE_READY = 'jsonpath={.status.conditions[?(@.type=="Ready")].status} {.status.nodeInfo.bootID}'
 
@@ -181,10 +185,7 @@ def execute(host: HostSpec, command: list[str]) -> int:
 
 def ssh(host: HostSpec, *command: str) -> str:
     """Run a command over SSH, as Ansible would."""
-    return run(
-        "ssh", "-i", SSH_KEY, "-o", f"UserKnownHostsFile={SSH_KEY.parent / 'known_hosts'}", "-o", "BatchMode=yes",
-        "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=5", f"root@{host.address}", *command,
-    )  # fmt: skip
+    return run(*_SSH, f"root@{host.address}", *command)
 
 
 def import_images(host: HostSpec, images: list[Path]) -> None:
@@ -199,12 +200,15 @@ def import_images(host: HostSpec, images: list[Path]) -> None:
         for digest, image in missing.items():
             with image.open("rb") as archive:
                 result = subprocess.run(
-                    ["ssh", "-i", str(SSH_KEY), "-o", f"UserKnownHostsFile={SSH_KEY.parent / 'known_hosts'}",
-                     "-o", "BatchMode=yes", f"root@{host.address}", "ctr -n k8s.io images import --local -"],
-                    stdin=archive, capture_output=True, text=True, check=False,
-                )  # fmt: skip
+                    ending_with_us([*_SSH, f"root@{host.address}", "ctr -n k8s.io images import --local -"]),
+                    stdin=archive,
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
             if result.returncode != 0:
                 raise LabError(f"{host.name}: import of {image.name} failed: {result.stderr.strip()}")
             known.add(digest)
-            record.write_text("\n".join(sorted(known)) + "\n")
+            # Only what the host should have: an archive that is wanted again later may bring a tag that was moved.
+            write(record, "\n".join(sorted(known & set(wanted))) + "\n")
     say(f"{host.name}: images {', '.join(sorted(image.stem for image in missing.values()))}")

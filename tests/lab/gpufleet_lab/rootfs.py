@@ -43,7 +43,7 @@ def build_base_tree() -> None:
     with step(f"making the Debian {DEBIAN_SUITE} tree of the GPU hosts", 46), whole_folder(target) as scratch:
         run(
             "nice", "debootstrap", "--variant=minbase", f"--include={','.join(HOST_PACKAGES)}", DEBIAN_SUITE, scratch,
-            env={"LC_ALL": "C"},
+            env={"LC_ALL": "C"}, whole_tree=True,
         )  # fmt: skip
         for leftover in (scratch / "var/cache/apt/archives").glob("*.deb"):
             leftover.unlink()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import cgroups, controlplane, hosts, network
+from . import cgroups, controlplane, hosts, network, procs
 from .console import say, step
 from .settings import CACHE, CGROUP, DRIVER_VERSION, HOSTS, RUN_DIR, HostSpec, LabError
 from .shell import run, wait_until
@@ -48,7 +48,10 @@ def namespaces(of_lab: bool) -> set[str]:
     found: set[str] = set()
     kinds = ("mnt", "net", "pid", "uts", "ipc", "cgroup")
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and (not of_lab or _of_lab(int(entry.name))):
+        # An ended process that waits to be collected by its parent still shows its namespaces.
+        if not entry.name.isdigit() or procs.start_time(int(entry.name)) is None:
+            continue
+        if not of_lab or _of_lab(int(entry.name)):
             for kind in kinds:
                 try:
                     found.add(str((entry / "ns" / kind).readlink()))

@@ -39,6 +39,11 @@ HOST_PACKAGES = (
 DRIVER_VERSION = "580.82.07"
 CUDA_VERSION = "13.0"
 
+# Who publishes the GPUs to Kubernetes: the lab's own stand-ins, or NVIDIA's programs from image archives of the user.
+PUBLISHERS = os.environ.get("GPUFLEET_LAB_PUBLISHERS") or "stand-ins"
+OFFICIAL_CHART = os.environ.get("GPUFLEET_LAB_OFFICIAL_CHART", "")
+OFFICIAL_IMAGES = os.environ.get("GPUFLEET_LAB_OFFICIAL_IMAGES", "")
+
 # The cluster. The API server listens on the service address itself, so that pods reach it without kube-proxy.
 BRIDGE = "gpufleet0"
 BRIDGE_ADDRESS = "10.77.0.1"

@@ -11,12 +11,24 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from .console import say
 from .settings import LabError
+
+# A command ends with us, also when we are killed: what `down` cannot know must not go on by itself.
+_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+# The same for all that the command starts (compilers, dpkg), and for what it mounts.
+_ALL_WITH_US = (*_WITH_US, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+def ending_with_us(command: Sequence[str], whole_tree: bool = False) -> list[str]:
+    """A command line whose process (with `whole_tree`: and all its descendants and mounts) does not outlive ours."""
+    if shutil.which(command[0]) is None:
+        raise LabError(f"{command[0]} is not installed on this machine, or may not be run.")
+    return [*(_ALL_WITH_US if whole_tree else _WITH_US), *command]
 
 
 def run(
@@ -25,12 +37,13 @@ def run(
     cwd: Path | None = None,
     stdin: str | None = None,
     timeout_s: float | None = None,
+    whole_tree: bool = False,
 ) -> str:
     """Run a command and return its standard output; LabError with its last words when it fails."""
     argv = [str(part) for part in command]
     try:
         result = subprocess.run(
-            argv,
+            ending_with_us(argv, whole_tree),
             env={**os.environ, **(env or {})},
             cwd=cwd,
             input=stdin,
@@ -40,8 +53,6 @@ def run(
             timeout=timeout_s,
             check=False,
         )
-    except FileNotFoundError as error:
-        raise LabError(f"{argv[0]} is not installed on this machine ({error}).") from error
     except subprocess.TimeoutExpired as error:
         raise LabError(f"{' '.join(argv)} did not end within {timeout_s:.0f} s.") from error
     if result.returncode != 0:

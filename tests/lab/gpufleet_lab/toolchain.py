@@ -42,14 +42,17 @@ def ensure_packages() -> None:
         return
     if not shutil.which("apt-get"):
         raise LabError(f"Missing on this machine and there is no apt-get to install them: {', '.join(missing)}.")
-    apt = {"DEBIAN_FRONTEND": "noninteractive"}
+    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+    apt = ("apt-get", "-q", "-o", "DPkg::Lock::Timeout=120")
+    install = (*apt, "install", "-y", "--no-install-recommends", *missing)
     with step(f"installing Debian packages {' '.join(missing)}", 20):
         try:
-            run("apt-get", "install", "-y", "-q", "--no-install-recommends", *missing, env=apt)
+            run(*install, env=quiet)
         except LabError:
-            # The package lists may be old or absent; a second failure is told.
-            run("apt-get", "update", "-q", env=apt)
-            run("apt-get", "install", "-y", "-q", "--no-install-recommends", *missing, env=apt)
+            # The package lists may be old or absent, or an earlier installation was cut off; a second failure is told.
+            run("dpkg", "--configure", "-a", env=quiet)
+            run(*apt, "update", env=quiet)
+            run(*install, env=quiet)
 
 
 def _go_release(binary: str) -> tuple[int, int] | None:
