@@ -8,7 +8,7 @@ export PATH="$root/.venv/bin:$PATH"
 rm -rf build/artifact && mkdir -p build/artifact/installed
 ansible-galaxy collection build --force --output-path build/artifact . >/dev/null
 tarball=$(ls build/artifact/gpufleet-mig-*.tar.gz)
-unset ANSIBLE_CONFIG
+unset ANSIBLE_CONFIG PYTHONPATH # the checkout itself must not be found: its collection would pass for the installed one
 cd build/artifact
 export ANSIBLE_COLLECTIONS_PATH="$PWD/installed"
 ansible-galaxy collection install --offline --no-deps -p installed "$root/$tarball" >/dev/null
