@@ -102,9 +102,9 @@ class Journal:
 def left_behind(content: dict[str, Any]) -> str:
     """The sentence about a journal of a run that did not end."""
     if content.get("unreadable"):
-        return "An earlier run did not end and its journal cannot be read; this run goes by the hardware as it is."
+        return "An earlier change did not end, and its journal cannot be read. This run goes by the hardware as it is."
     indices = ", ".join(str(gpu.get("index")) for gpu in content.get("gpus", ()))
     return (
-        f"An earlier run that began at {content.get('started')} was interrupted while it changed GPU {indices}; "
-        "this run goes by the hardware as it is."
+        f"An earlier change of GPU {indices}, begun at {content.get('started')}, did not end: it was killed or could "
+        "not be undone. This run goes by the hardware as it is."
     )
