@@ -42,12 +42,12 @@ def images() -> Path:
     return CACHE / "images" / digest_of(sources)
 
 
-def image_archives() -> list[Path]:
-    """What every host gets. With the official publishers their archives come instead of the stand-ins' one."""
-    own = sorted(images().glob("*.tar"))
-    if not check_publishers():
-        return own
-    return [path for path in own if path.stem != _STAND_INS] + official_archives()
+def image_archives() -> dict[str, Path]:
+    """What every host gets, by digest. With the official publishers their archives come instead of the stand-ins' one."""
+    archives = sorted(images().glob("*.tar"))
+    if check_publishers():
+        archives = [path for path in archives if path.stem != _STAND_INS] + official_archives()
+    return {digest_of([path]): path for path in archives}
 
 
 def official_archives() -> list[Path]:

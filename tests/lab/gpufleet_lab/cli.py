@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
 
 from . import artifacts, cgroups, controlplane, hostfiles, hosts, network, procs, selfcheck
 from .console import say, step
@@ -33,8 +34,9 @@ def up(names: list[str]) -> None:
         controlplane.ensure_running()
         controlplane.link_programs()
         chosen = _chosen(names)
+        archives = artifacts.image_archives()
         with ThreadPoolExecutor(max_workers=max(1, len(chosen))) as pool:
-            futures = {pool.submit(_start, host): host for host in chosen}
+            futures = {pool.submit(_start, host, archives): host for host in chosen}
             failures = []
             for future in as_completed(futures):
                 error = future.exception()
@@ -47,17 +49,18 @@ def up(names: list[str]) -> None:
     say(f"the lab is up: KUBECONFIG={KUBECONFIG}")
 
 
-def _start(host: HostSpec) -> None:
+def _start(host: HostSpec, archives: dict[str, Path]) -> None:
     hosts.ensure_running(host, artifacts.simulator())
-    hosts.import_images(host, artifacts.image_archives())
+    hosts.import_images(host, archives)
 
 
 def images(names: list[str]) -> None:
     """Build the images and hand them to running hosts."""
     artifacts.build()
+    archives = artifacts.image_archives()
     for host in _chosen(names):
         if hosts.running(host):
-            hosts.import_images(host, artifacts.image_archives())
+            hosts.import_images(host, archives)
 
 
 def down() -> None:

@@ -138,6 +138,7 @@ def ensure_running() -> None:
     digest = digest_of([json.dumps(services), supervisor])
     running = procs.load(RECORD)
     if running and running.digest == digest:
+        _wait_ready()  # an earlier command may have been cut off while it was starting
         say("control plane: runs already")
     else:
         with step("control plane: starting", 8):

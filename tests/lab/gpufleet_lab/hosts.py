@@ -86,6 +86,8 @@ def ensure_running(host: HostSpec, simulator: Path) -> None:
     digest = digest_of([*rendered, *map(str, lower), *host.gpus])
     init = running(host)
     if init and init.digest == digest:
+        # An earlier command may have been cut off while the host was booting.
+        _wait_ready(host, boot_id_of(host))
         say(f"{host.name}: runs already")
         return
     with step(f"{host.name}: starting{' again, its files have changed' if init else ''}", 8):
@@ -117,6 +119,16 @@ def _boot(host: HostSpec, digest: str, lower: list[Path], fresh: bool) -> None:
     spec = _spec(host, lower, boot_id, fresh)
     begin = launch.console_of(host.name).stat().st_size if launch.console_of(host.name).exists() else 0
     launch.launch(host.name, record_of(host), digest, spec, lambda pid: network.plug(host, pid))
+    _wait_ready(host, boot_id, begin)
+
+
+def boot_id_of(host: HostSpec) -> str:
+    """The boot id that a running host was started with."""
+    return str(json.loads((host.folder / "boot.json").read_text())["root"]["sysctls"]["kernel/random/boot_id"])
+
+
+def _wait_ready(host: HostSpec, boot_id: str, begin: int = 0) -> None:
+    """Wait for sshd and for the node; `begin` is where this boot's words begin in the console log."""
 
     def alive() -> None:
         if running(host) is None:
@@ -188,12 +200,11 @@ def ssh(host: HostSpec, *command: str) -> str:
     return run(*_SSH, f"root@{host.address}", *command)
 
 
-def import_images(host: HostSpec, images: list[Path]) -> None:
+def import_images(host: HostSpec, images: dict[str, Path]) -> None:
     """Hand image archives to a host's containerd, each only once per content."""
     record = host.folder / "imported"
     known = set(record.read_text().split()) if record.exists() else set()
-    wanted = {digest_of([image]): image for image in images}
-    missing = {digest: image for digest, image in wanted.items() if digest not in known}
+    missing = {digest: image for digest, image in images.items() if digest not in known}
     if not missing:
         return
     with locked(host.folder / "import.lock", f"{host.name}: another command imports images"):
@@ -210,5 +221,5 @@ def import_images(host: HostSpec, images: list[Path]) -> None:
                 raise LabError(f"{host.name}: import of {image.name} failed: {result.stderr.strip()}")
             known.add(digest)
             # Only what the host should have: an archive that is wanted again later may bring a tag that was moved.
-            write(record, "\n".join(sorted(known & set(wanted))) + "\n")
+            write(record, "\n".join(sorted(known & set(images))) + "\n")
     say(f"{host.name}: images {', '.join(sorted(image.stem for image in missing.values()))}")

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026 gpufleet.mig maintainers
+"""Mistakes in an inventory: a clear sentence, and nothing touched on any host."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from lab.conftest import DEMO_HOSTS, PlayResult, on_host, play, publisher_pods
+
+A100 = "a100-mixed"
+
+
+def mistaken(words: list[str], *limit: str, **variables: Any) -> str:
+    """Run site.yml with a mistake; the run must fail with these words, and have written nothing to any GPU."""
+    for host in DEMO_HOSTS:
+        on_host(host, "simctl", "clear-log")
+    before = publisher_pods()
+    result = play("site.yml", *limit, "-e", json.dumps(variables), check=False)
+    said = " ".join(result.output.split())
+    assert result.rc != 0
+    for word in words:
+        assert word in said, result.output[-4000:]
+    for host in DEMO_HOSTS:
+        assert on_host(host, "simctl", "log", "--writes").strip() == ""
+    assert publisher_pods() == before
+    return said
+
+
+def entry(gpus: Any = "all", **more: Any) -> list[dict[str, Any]]:
+    return [{"gpus": gpus, **more}]
+
+
+@pytest.mark.parametrize(
+    ("words", "layout"),
+    [
+        (["no profile '3g.21gb'", "did you mean 3g.20gb"], entry(instances={"3g.21gb": 1})),
+        (["a100-mixed", "do not fit", "Nearest"], entry(instances={"3g.20gb": 2, "1g.5gb": 1})),
+        (["hits no GPU"], entry({"model": "H200*"}, instances={"1g.18gb": 7})),
+        (["GPU 0 is selected twice"], [*entry(0, mig="enabled"), *entry("0-0", mig="disabled")]),
+        (["mig: disabled", "remove one of the two"], entry(mig="disabled", instances={"1g.5gb": 7})),
+    ],
+    ids=["unknown profile", "does not fit", "selector hits nothing", "selected twice", "instances without MIG"],
+)
+def test_a_wrong_layout_stops_the_whole_fleet(converged: PlayResult, words: list[str], layout: Any) -> None:
+    """The other hosts are right and stay untouched all the same: the fleet is checked first."""
+    mistaken([word for word in words if word != "Nearest"], "--limit", f"{A100},a100-none", mig_layout=layout)
+
+
+def test_single_with_unlike_instances_is_refused(converged: PlayResult) -> None:
+    mistaken(
+        ["a100-mixed", "mig_strategy single", "more than one MIG device type"], "--limit", A100, mig_strategy="single"
+    )
+
+
+def test_a_strategy_that_does_not_exist_is_refused(converged: PlayResult) -> None:
+    mistaken(["mig_strategy", "bogus", "none, single, mixed"], mig_strategy="bogus")
+
+
+def test_a_missing_kubeconfig_is_told(converged: PlayResult) -> None:
+    mistaken(["/no/such/kubeconfig"], mig_kubeconfig="/no/such/kubeconfig")
+
+
+def test_a_missing_helm_is_told(converged: PlayResult) -> None:
+    mistaken(["/no/such/helm"], mig_helm_binary="/no/such/helm")
+
+
+def test_a_host_that_is_no_node_is_told(converged: PlayResult) -> None:
+    mistaken(["no node ghost", "mig_node_name", "mig_kubernetes"], "--limit", A100, mig_node_name="ghost")
+
+
+def test_a_host_outside_kubernetes_needs_neither_helm_nor_kubeconfig(converged: PlayResult) -> None:
+    result = play(
+        "site.yml", "--limit", A100, "-e",
+        json.dumps({"mig_kubernetes": False, "mig_kubeconfig": "/no", "mig_helm_binary": "/no"}),
+    )  # fmt: skip
+    assert "in no cluster; verified" in result.output
+    assert not result.changed()
