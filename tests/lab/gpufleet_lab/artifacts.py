@@ -43,7 +43,7 @@ def images() -> Path:
 
 
 def image_archives() -> dict[str, Path]:
-    """What every host gets, by digest. With the official publishers their archives come instead of the stand-ins' one."""
+    """What every host gets, by digest. Archives of the official publishers come instead of the stand-ins' one."""
     archives = sorted(images().glob("*.tar"))
     if check_publishers():
         archives = [path for path in archives if path.stem != _STAND_INS] + official_archives()
