@@ -39,8 +39,10 @@ def gpu(index: int, mode: str = "disabled", instances: list[dict[str, Any]] | No
 
 
 def test_the_table_shows_places_resources_and_the_verdict() -> None:
-    half = [{"profile": "3g.20gb", "start": 4, "size": 4, "compute_instances": [{"profile": "3g.20gb"}]}]
-    reports = [
+    half: list[dict[str, Any]] = [
+        {"profile": "3g.20gb", "start": 4, "size": 4, "compute_instances": [{"profile": "3g.20gb"}]}
+    ]
+    reports: list[dict[str, Any]] = [
         {"host": "gpu-01", "strategy": "mixed", "gpus": [gpu(0), gpu(1, "enabled", half)], "problems": [],
          "allocatable": {"nvidia.com/gpu": "1", "nvidia.com/mig-3g.20gb": "0"}},
         {"host": "slurm-1", "strategy": "none", "gpus": [gpu(0)], "problems": [f"difference {n}" for n in range(7)],
