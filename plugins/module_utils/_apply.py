@@ -9,6 +9,7 @@ Undoing is the same towards what stood before, from what is found then, so it do
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -291,8 +292,10 @@ class _Work:
         self.waiting[target.uuid] = f"{describe(target.before)}: {sentence}. A reboot of the host brings it."
 
     def _holders(self, target: Target) -> list[dict[str, Any]]:
+        """Other processes that hold the GPU's device node open."""
         minor = self.nvml.ask("nvmlDeviceGetMinorNumber", self.nvml.device(target.uuid))
-        return [] if minor is None else _host.openers(int(minor))
+        found = [] if minor is None else _host.openers(int(minor))
+        return [one for one in found if one["pid"] != os.getpid()]
 
     def _fill_and_check(self, target: Target) -> None:
         """Create what is missing, then read the GPU and compare it with what is wanted, exactly."""

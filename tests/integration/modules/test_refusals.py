@@ -5,16 +5,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 from integration.modules.conftest import MakeHost
-from integration.modules.simulated_host import MODULES, NOBODY, ROOT, SimulatedHost
+from integration.modules.simulated_host import NOBODY
 
 from ansible_collections.gpufleet.mig.plugins.module_utils._journal import Journal
 
@@ -154,40 +149,3 @@ def test_two_runs_on_one_host_exclude_each_other(make_host: MakeHost) -> None:
         assert "Another run is changing the GPUs" in answer["msg"]
         assert host.run("mig_layout", layout="all-1g.5gb", check=True)["changed"]
     assert host.writes() == []
-
-
-def alone(arguments: dict[str, Any], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """A module by itself, as ansible-core's developers' guide runs one."""
-    file = folder / "args.json"
-    file.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": arguments}))
-    command = [sys.executable, "-m", f"{MODULES}.mig_layout", str(file)]
-    environment = {**environment, "PYTHONPATH": str(ROOT / ".tree")}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-
-
-def test_alone_only_the_layout_is_needed(make_host: MakeHost, tmp_path: Path) -> None:
-    host: SimulatedHost = make_host(A100)
-    # unshare gives the run a /var/lib of its own: no journal is named, so the default place is used
-    file = tmp_path / "args.json"
-    file.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": {"layout": "all-1g.5gb"}}))
-    command = f"mount -t tmpfs none /var/lib && exec {sys.executable} -m {MODULES}.mig_layout {file}"
-    done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", command],
-        capture_output=True,
-        text=True,
-        env={**host.environment, "PYTHONPATH": str(ROOT / ".tree")},
-        check=False,
-    )
-    answer = json.loads(done.stdout)
-    assert answer["changed"], done.stderr
-    assert done.returncode == 0
-    assert len(host.uuids()) == 7
-
-
-def test_no_library_on_the_host(tmp_path: Path) -> None:
-    environment = {key: value for key, value in os.environ.items() if key != "LD_LIBRARY_PATH"}
-    done = alone({"layout": "all-1g.5gb", "journal": str(tmp_path / "journal.json")}, tmp_path, environment)
-    answer = json.loads(done.stdout)
-    assert answer["failed"]
-    assert "libnvidia-ml.so.1 is not found on this host: install the NVIDIA driver" in answer["msg"]
-    assert done.returncode == 1
