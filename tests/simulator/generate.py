@@ -62,7 +62,7 @@ def product_row(product: dict[str, Any]) -> str | None:
 
 
 def stubs(header: str, sources: list[Path]) -> str:
-    names = set(re.findall(r"nvmlReturn_t DECLDIR (nvml\w+)\(", header))
+    names = set(re.findall(r"nvmlReturn_t\s+DECLDIR\s+(nvml\w+)\s*\(", header))
     written = set()
     for source in sources:
         written |= set(re.findall(r"^(?:PROCESS_LIST\(|\w[\w *]*?\b)(nvml\w+)[(,]", source.read_text(), re.M))
