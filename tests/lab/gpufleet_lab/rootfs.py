@@ -40,7 +40,7 @@ def build_base_tree() -> None:
     target = base_tree()
     if target.exists():
         return
-    with step(f"making the Debian {DEBIAN_SUITE} tree of the GPU hosts", 46), whole_folder(target) as scratch:
+    with step(f"making the Debian {DEBIAN_SUITE} tree of the GPU hosts", 120), whole_folder(target) as scratch:
         run(
             "nice", "debootstrap", "--variant=minbase", f"--include={','.join(HOST_PACKAGES)}", DEBIAN_SUITE, scratch,
             env={"LC_ALL": "C"}, whole_tree=True,
