@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,8 +48,10 @@ class HostChange:
     def begin(cls, params: Mapping[str, Any], check_mode: bool) -> Iterator[HostChange]:
         """Lock the host against other changes, open NVML and read all GPUs. Check mode leaves no trace."""
         journal = Journal(params["journal"])
-        alone = nullcontext() if check_mode else journal.locked()
-        with Nvml.open() as nvml, alone:
+        with ExitStack() as stack:
+            nvml = stack.enter_context(Nvml.open())
+            if not check_mode:
+                stack.enter_context(journal.locked())
             reading = read_host(nvml)
             if not reading.complete:
                 raise MigError("The GPUs of this host can only be changed by root: run this as root (become: true).")
