@@ -81,9 +81,8 @@ static void pci(unsigned gpu)
 {
     char folder[128];
     const struct sim_product *product = sim_product(gpu);
-    const char *class = strstr(product->key, "rtx") ? "0x030000" : "0x030200";
     snprintf(folder, sizeof folder, "sys/bus/pci/devices/0000:%02x:00.0", sim->gpu[gpu].bus);
-    const char *const values[][2] = {{"vendor", "0x10de"}, {"class", class}, {"numa_node", gpu < 4 ? "0" : "1"}, {"enable", "1"}};
+    const char *const values[][2] = {{"vendor", "0x10de"}, {"class", "0x030200"}, {"numa_node", gpu < 4 ? "0" : "1"}, {"enable", "1"}};
     for (unsigned n = 0; n < sizeof values / sizeof *values; n++) {
         FILE *stream = start("%s/%s", folder, values[n][0]);
         fprintf(stream, "%s\n", values[n][1]);
@@ -100,7 +99,7 @@ static void pci(unsigned gpu)
     unsigned char config[256] = {0xde, 0x10};
     config[2] = product->pci_id >> 16 & 0xff;
     config[3] = product->pci_id >> 24;
-    config[10] = strstr(product->key, "rtx") ? 0 : 2;
+    config[10] = 2; /* 3D controller: a board in compute mode, which MIG needs */
     config[11] = 3;
     stream = start("%s/config", folder);
     fwrite(config, 1, sizeof config, stream);

@@ -275,7 +275,7 @@ def test_a_dead_node_is_warned_of_and_not_waited_for(release: Release, cluster: 
         cluster.node_status({})
     assert done["changed"]
     (warning,) = done["warnings"]
-    assert "not waited for node node-a, which is not Ready" in warning
+    assert "not waited for node node-a, which is not Ready" in str(warning)
     assert "ImagePullBackOff" in message(release(values={"image": "slow"}, timeout=2))
 
 

@@ -79,6 +79,7 @@ func TestInstallTellsWhetherTheContentChanged(t *testing.T) {
 	}
 }
 
+// Not SIGHUP: under nohup programs are born deaf to it.
 func TestSignalFindsAProgramByName(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "a-publisher-with-a-long-name")
 	if err := os.Symlink("/bin/sleep", program); err != nil {
@@ -88,13 +89,13 @@ func TestSignalFindsAProgramByName(t *testing.T) {
 	if err := process.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if err := manager.Signal("/proc", filepath.Base(program), syscall.SIGHUP); err != nil {
+	if err := manager.Signal("/proc", filepath.Base(program), syscall.SIGUSR1); err != nil {
 		t.Fatal(err)
 	}
-	if status, err := process.Process.Wait(); err != nil || status.Sys().(syscall.WaitStatus).Signal() != syscall.SIGHUP {
+	if status, err := process.Process.Wait(); err != nil || status.Sys().(syscall.WaitStatus).Signal() != syscall.SIGUSR1 {
 		t.Fatalf("%v, error %v", status, err)
 	}
-	err := manager.Signal("/proc", filepath.Base(program), syscall.SIGHUP)
+	err := manager.Signal("/proc", filepath.Base(program), syscall.SIGUSR1)
 	if err == nil || !strings.Contains(err.Error(), "no process found") {
 		t.Fatalf("signalled nobody: %v", err)
 	}
