@@ -106,7 +106,7 @@ static void random_uuid(char *text, const char *prefix, uint64_t high, uint64_t 
              (unsigned long long)(low & 0xffffffffffffULL));
 }
 
-static uint64_t mixed(uint64_t value)
+uint64_t sim_mixed(uint64_t value)
 {
     value += 0x9e3779b97f4a7c15ULL; /* splitmix64 */
     value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9ULL;
@@ -118,12 +118,12 @@ static void mig_uuid(unsigned gpu, const struct sim_instance *instance, struct s
 {
     uint64_t bits[2];
     if (sim->stable_uuids) { /* the same place gets the same UUID, as NVIDIA's published listings show */
-        bits[0] = mixed(sim->seed ^ (gpu + 1) * 0x1001ULL);
-        bits[0] = mixed(bits[0] ^ instance->profile_id << 24 ^ instance->start << 16 ^ compute->profile_id << 8 ^ compute->start);
-        bits[1] = mixed(bits[0]);
+        bits[0] = sim_mixed(sim->seed ^ (gpu + 1) * 0x1001ULL);
+        bits[0] = sim_mixed(bits[0] ^ instance->profile_id << 24 ^ instance->start << 16 ^ compute->profile_id << 8 ^ compute->start);
+        bits[1] = sim_mixed(bits[0]);
     } else if (getrandom(bits, sizeof bits, 0) != (ssize_t)sizeof bits) {
-        bits[0] = mixed(sim->seed + sim->sequence);
-        bits[1] = mixed(bits[0]);
+        bits[0] = sim_mixed(sim->seed + sim->sequence);
+        bits[1] = sim_mixed(bits[0]);
     }
     random_uuid(compute->uuid, "MIG-", bits[0], bits[1]);
 }

@@ -94,6 +94,7 @@ nvmlReturn_t sim_end(struct sim_call *call, nvmlReturn_t result);
 #define DETAIL(...) snprintf(call.detail, sizeof call.detail, __VA_ARGS__)
 
 /* board.c: the rules of one GPU, under the lock */
+uint64_t sim_mixed(uint64_t value); /* the same spread-out bits for the same value */
 const struct sim_product *sim_product(unsigned gpu);
 const struct sim_profile *sim_profile_by_id(unsigned gpu, unsigned id);
 const struct sim_profile *sim_profile_by_index(unsigned gpu, unsigned index);

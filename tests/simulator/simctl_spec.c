@@ -92,30 +92,23 @@ static void host_member(struct reader *in, const char *key, void *into)
     else fail("%s: a host has no %s", in->file, key);
 }
 
-static uint64_t mixed(uint64_t value)
-{
-    value += 0x9e3779b97f4a7c15ULL;
-    value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9ULL;
-    value = (value ^ (value >> 27)) * 0x94d049bb133111ebULL;
-    return value ^ (value >> 31);
-}
 static void swap(unsigned *one, unsigned *other) { unsigned kept = *one; *one = *other; *other = kept; }
 
 static void finish(struct sim_state *state)
 {
     for (unsigned n = 0; n < state->gpus; n++) {
         struct sim_gpu *gpu = &state->gpu[n];
-        uint64_t bits = mixed(state->seed ^ (n + 1));
+        uint64_t bits = sim_mixed(state->seed ^ (n + 1));
         gpu->bus = 7 + n * 8;
         snprintf(gpu->serial, sizeof gpu->serial, "15632210%05u", (unsigned)(bits % 100000));
         if (!*gpu->uuid)
             snprintf(gpu->uuid, sizeof gpu->uuid, "GPU-%08x-%04x-%04x-%04x-%012llx", (unsigned)bits, (unsigned)(bits >> 32 & 0xffff),
-                     (unsigned)(0x4000 | (bits >> 48 & 0xfff)), (unsigned)(0x8000 | (mixed(bits) & 0x3fff)),
-                     (unsigned long long)(mixed(bits + 1) & 0xffffffffffffULL));
+                     (unsigned)(0x4000 | (bits >> 48 & 0xfff)), (unsigned)(0x8000 | (sim_mixed(bits) & 0x3fff)),
+                     (unsigned long long)(sim_mixed(bits + 1) & 0xffffffffffffULL));
         for (unsigned id = 0; id < SIM_INSTANCE_IDS; id++) gpu->ids[id] = id;
         for (unsigned first = 1; first < SIM_INSTANCE_IDS; first = first * 2 + 1) /* halves, quarters, eighths */
             for (unsigned k = first; k > 0; k--) {
-                bits = mixed(bits);
+                bits = sim_mixed(bits);
                 swap(&gpu->ids[first + k], &gpu->ids[first + bits % (k + 1)]);
             }
     }
