@@ -294,3 +294,19 @@ def _going(plan: Mapping[str, Any], table: Mapping[str, Answer]) -> tuple[str, s
         inside = {(one["start"], ci["ci_id"]) for one in part["keep"] for ci in one["compute"]["destroy"]}
         going |= {uuid for uuid, row in here.items() if row["start"] in whole or (row["start"], row["ci_id"]) in inside}
     return scope, going
+
+
+def stale(gpus: Sequence[Gpu], registered: Mapping[str, Sequence[str]] | None) -> list[str]:
+    """What the kubelet still gives out though it exists no more, one sentence each; [] where nothing is known.
+
+    `registered` is the checkpoint's {resource: [device ids]}. The device plugin registers what it saw when it started:
+    after a change that it was not restarted for, pods are admitted with devices that cannot be opened.
+    """
+    there = set(_table(gpus))
+    return [
+        f"the kubelet still gives out {device} as {resource}, and there is no such device: restart the device plugin"
+        for resource, devices in sorted((registered or {}).items())
+        if resource.startswith("nvidia.com/")
+        for device in sorted({device_uuid(device) for device in devices})
+        if device.startswith(("MIG-", "GPU-")) and device not in there
+    ]

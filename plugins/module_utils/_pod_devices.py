@@ -115,3 +115,10 @@ def pids_of(gpus: Sequence[dict[str, Any]]) -> list[int]:
             for compute in instance.get("compute_instances") or ():
                 found |= {int(process["pid"]) for process in compute.get("processes") or ()}
     return sorted(found)
+
+
+def read(gpus: Sequence[dict[str, Any]], folder: str | None, *, verify: bool = True) -> dict[str, Any]:
+    """{checkpoint, processes} of this host. Processes come first: a pod that is admitted meanwhile then has an entry,
+    not only a process."""
+    processes = owners(pids_of(gpus))
+    return {"checkpoint": read_checkpoint(folder, verify=verify), "processes": processes}

@@ -141,7 +141,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
 
 
 def main() -> None:
-    """Read and report. Processes come first: a pod that is admitted meanwhile then has an entry, not only a process."""
+    """Read and report."""
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     params = module.params
     gpus = params["gpus"]
@@ -149,13 +149,12 @@ def main() -> None:
         if gpus is None:
             with Nvml.open() as nvml:
                 gpus = read_host(nvml).gpus
-        processes = _pod_devices.owners(_pod_devices.pids_of(gpus))
+        found = _pod_devices.read(gpus, params["kubelet_dir"], verify=params["verify_checksum"])
     except MigError as error:
         module.fail_json(msg=str(error), **error.context)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         module.fail_json(msg=f"The option gpus is not a list of GPUs as mig_info returns it: {error!r}.")
-    checkpoint = _pod_devices.read_checkpoint(params["kubelet_dir"], verify=params["verify_checksum"])
-    module.exit_json(changed=False, checkpoint=checkpoint, processes=processes)
+    module.exit_json(changed=False, **found)
 
 
 if __name__ == "__main__":
