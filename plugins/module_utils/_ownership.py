@@ -81,9 +81,12 @@ def taint(node: Mapping[str, Any]) -> Patch:
 
 
 def restore(node: Mapping[str, Any], phase: str | None = None, target: str | None = None) -> Patch:
-    """Leave the node as it was found; of our marks only a phase and target given here stay. {} where nothing is ours."""
+    """Leave the node as it was found; {} where nothing of ours is on it.
+
+    Of our marks only a phase and target that are given here stay, or those that an earlier restore() left.
+    """
     found = read(node)
-    annotations: dict[str, str | None] = dict.fromkeys(ANNOTATIONS)
+    annotations: dict[str, str | None] = dict.fromkeys(ANNOTATIONS if found.run is not None or found.failed else ())
     annotations.update(_given(phase, target))
     spec = _untainted(node)
     if found.run is not None and found.was_schedulable:
