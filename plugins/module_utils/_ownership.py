@@ -67,9 +67,10 @@ def cordon(node: Mapping[str, Any], run: str, phase: str | None = None, target: 
     return _differing(node, {"spec": {"unschedulable": True}, "metadata": {"annotations": annotations}})
 
 
-def mark(node: Mapping[str, Any], phase: str | None, target: str | None) -> Patch:
-    """Phase and target digest; DaemonSet pods may come back."""
-    return _differing(node, {"spec": _untainted(node), "metadata": {"annotations": _given(phase, target)}})
+def mark(node: Mapping[str, Any], phase: str | None, target: str | None, *, untaint: bool) -> Patch:
+    """Phase and target digest; with ``untaint`` DaemonSet pods may come back."""
+    spec = _untainted(node) if untaint else {}
+    return _differing(node, {"spec": spec, "metadata": {"annotations": _given(phase, target)}})
 
 
 def taint(node: Mapping[str, Any]) -> Patch:
