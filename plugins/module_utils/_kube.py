@@ -14,7 +14,7 @@ import math
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -289,7 +289,7 @@ class Kube:
             return []
         return [line for line in data.decode("utf-8", "replace").splitlines() if line.strip()][-lines:]
 
-    def watch(self, path: str, version: str, seconds: float, **query: Any) -> Iterator[dict[str, Any]]:
+    def watch(self, path: str, version: str, seconds: float, **query: Any) -> Generator[dict[str, Any], None, None]:
         """Events {type, object} of a collection after ``version``; ends after ``seconds`` of silence or a broken line.
 
         An event of type ERROR (version too old) means: list again.
