@@ -8,7 +8,7 @@ Each step is whole by itself: it reads the node, decides (``_ownership``, ``_evi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -70,6 +70,7 @@ class Report:
     before: list[str] = field(default_factory=list)
     after: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    planned: Patch = field(default_factory=dict)
     error: str | None = None
     seconds: float = 0.0
 
@@ -87,6 +88,17 @@ class Report:
             "seconds": self.seconds,
         }
 
+    def line(self, phase: str) -> dict[str, Any]:
+        """The node's entry under the key ``gpufleet``."""
+        return {
+            "node": self.node,
+            "phase": phase,
+            "blockers": self.blockers,
+            "evicted": [_pods.full_name(pod) for pod in self.evicted],
+            "seconds": self.seconds,
+            "error": self.error,
+        }
+
     def note(self, node: Mapping[str, Any], patch: Patch) -> None:
         """Take a (would-be) change of the node into the diff."""
         if not self.before:
@@ -96,6 +108,15 @@ class Report:
         self.found_schedulable = _ownership.read(node).was_schedulable
         unschedulable = {**node.get("spec", {}), **patch.get("spec", {})}.get("unschedulable")
         self.schedulable = not unschedulable
+
+
+def difference(reports: Iterable[Report]) -> dict[str, str]:
+    """Ansible's diff: our marks on the nodes, and the pods that go."""
+    before, after = [], []
+    for report in reports:
+        before += report.before + [f"node {report.node}: pod {_pods.full_name(pod)}" for pod in report.evicted]
+        after += report.after
+    return {"before": "".join(f"{line}\n" for line in before), "after": "".join(f"{line}\n" for line in after)}
 
 
 def _named(pod: _eviction.Pod) -> dict[str, str]:
@@ -323,6 +344,8 @@ class Maintenance:
         said = f"Node {wish.name}: {error}"
         if report.evicted:
             said += f"; {len(report.evicted)} pod(s) had gone: {', '.join(map(_pods.full_name, report.evicted))}"
+        if self._options.dry:
+            return MigError(f"{said}. Nothing was changed.")
         try:
             self._change(wish.name, report, _ownership.restore)
         except MigError as problem:
@@ -350,7 +373,8 @@ class Maintenance:
             node = self._node(name)
             patch = decide(node)
             if not patch or self._options.dry:
-                report.note(node, patch)
+                report.planned = _ownership.merged(report.planned, patch)
+                report.note(node, report.planned)
                 return None
             version = {"resourceVersion": node["metadata"]["resourceVersion"]}
             body = {**patch, "metadata": {**patch.get("metadata", {}), **version}}

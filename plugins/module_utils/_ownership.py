@@ -98,7 +98,7 @@ def restore(node: Mapping[str, Any], phase: str | None = None, target: str | Non
 def fail(node: Mapping[str, Any], run: str, reason: str, target: str | None = None) -> Patch:
     """Keep pods off a node whose change failed, and say so on it."""
     patch = cordon(node, run, FAILED, target)
-    return _merged(
+    return merged(
         patch,
         _differing(
             node,
@@ -148,10 +148,11 @@ def _differing(current: Mapping[str, Any], patch: Mapping[str, Any]) -> Patch:
     return kept
 
 
-def _merged(one: Patch, two: Mapping[str, Any]) -> Patch:
+def merged(one: Patch, two: Mapping[str, Any]) -> Patch:
+    """Two merge patches as one; the second wins."""
     result = dict(one)
     for key, value in two.items():
-        result[key] = _merged(result.get(key) or {}, value) if isinstance(value, Mapping) else value
+        result[key] = merged(result.get(key) or {}, value) if isinstance(value, Mapping) else value
     return result
 
 
