@@ -62,6 +62,7 @@ options:
     default: true
 extends_documentation_fragment:
   - gpufleet.mig.kubeconfig
+  - gpufleet.mig.lock
   - ansible.builtin.action_common_attributes
 attributes:
   check_mode:
@@ -72,6 +73,7 @@ attributes:
     platforms: posix
 seealso:
   - module: gpufleet.mig.node_publishers
+  - module: gpufleet.mig.rollout_lock
   - plugin: gpufleet.mig.expected_resources
     plugin_type: filter
   - plugin: gpufleet.mig.expected_labels
@@ -145,13 +147,14 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.gpufleet.mig.plugins.module_utils import _kube, _nodes
+from ansible_collections.gpufleet.mig.plugins.module_utils import _kube, _lock, _nodes
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 
 PUBLISHERS = ["nvidia-device-plugin", "gpu-feature-discovery"]
 
 ARGUMENT_SPEC: dict[str, Any] = {
     **_kube.ARGUMENT_SPEC,
+    **_lock.ARGUMENT_SPEC,
     "nodes": {"type": "list", "elements": "str", "required": True},
     "namespace": {"type": "str", "default": "nvidia-device-plugin"},
     "selector": {"type": "str"},
@@ -170,13 +173,15 @@ def main() -> None:
     started = time.monotonic()
     try:
         expect = _nodes.check_expectations(params["expect"], params["nodes"])
+        kube = _kube.Kube(params["kubeconfig"], params["context"])
         nodes = _nodes.read_nodes(
-            _kube.Kube(params["kubeconfig"], params["context"]),
+            kube,
             params["nodes"],
             _nodes.Where(params["namespace"] or None, params["selector"], params["release"]),
             expect,
             params["publishers"],
             params["timeout"],
+            _lock.keeper(kube, params["lock"], dry=module.check_mode),
         )
     except MigError as error:
         module.fail_json(msg=str(error), **error.context)

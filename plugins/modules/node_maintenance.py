@@ -12,8 +12,8 @@ module: node_maintenance
 short_description: Cordon nodes, evict pods, look again before a change, give nodes back as they were found
 version_added: "0.1.0"
 description:
-  - The controller's side of changing the GPUs of Kubernetes nodes. All nodes of a call are handled at the same time; one
-    that fails does not keep the others from being finished.
+  - The controller's side of changing the GPUs of Kubernetes nodes. All nodes of a call are handled at the same time;
+    one that fails does not keep the others from being finished.
   - The cordon, whose run it is and whether the node was schedulable before are written in one patch that fails where
     somebody else wrote in between. A cordon that a crashed run left is recognised and given back later; a node that a
     person cordoned stays cordoned.
@@ -27,12 +27,12 @@ options:
       - V(cordoned) makes the node unschedulable and ours.
       - V(evicted) does that too where it is not done yet, then evicts pods and waits until they are gone. Where that
         fails, the node is given back at once.
-      - V(checked) is the last look before a step that cannot be taken back. It fails unless the node is cordoned by this
-        run, the lock is still ours and no GPU pod is on the node except those of C(keep).
+      - V(checked) is the last look before a step that cannot be taken back. It fails unless the node is cordoned by
+        this run, the lock is still ours and no GPU pod is on the node except those of C(keep).
       - V(marked) writes O(phase) and C(target) on the node, and lets DaemonSet pods come back that O(evict_daemonsets)
         kept away.
-      - V(restored) leaves the node as it was found and removes our marks, except a O(phase) and C(target) given here. It
-        writes nothing where nothing of ours is on the node.
+      - V(restored) leaves the node as it was found and removes our marks, except a O(phase) and C(target) given here.
+        It writes nothing where nothing of ours is on the node.
       - V(failed) keeps the node cordoned, with label C(gpufleet.io/mig-state=failed), an annotation and an Event that
         say why and what to do next.
       - V(preflight) asks the API whether this user has every right that a roll-out needs.
@@ -46,8 +46,8 @@ options:
         (state V(checked)).
       - C(target) is a digest of the layout that is made, kept in the annotation C(gpufleet.io/target).
       - C(reason) and C(next) say why a node failed and which command to run (state V(failed)).
+      - Needed for every state except V(preflight).
     type: dict
-    default: {}
   run:
     description: Id of the run. Needed for every state except V(preflight).
     type: str
@@ -56,8 +56,8 @@ options:
     type: str
   takeover:
     description:
-      - Nodes that GPU operator's mig-manager, NVIDIA's DRA driver or nos manages are refused. With this they are switched
-        off on that node first, by the node label that their DaemonSet selects. They stay off.
+      - Nodes that GPU operator's mig-manager, NVIDIA's DRA driver or nos manages are refused. With this they are
+        switched off on that node first, by the node label that their DaemonSet selects. They stay off.
     type: bool
     default: false
   evict:
@@ -237,7 +237,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     **_kube.ARGUMENT_SPEC,
     **_lock.ARGUMENT_SPEC,
     "state": {"type": "str", "choices": [*STATES, "preflight"], "required": True},
-    "nodes": {"type": "dict", "default": {}},
+    "nodes": {"type": "dict"},
     "run": {"type": "str"},
     "phase": {"type": "str"},
     "takeover": {"type": "bool", "default": False},
@@ -264,7 +264,7 @@ def main() -> None:
     )
     params, dry = module.params, module.check_mode
     try:
-        wishes = _maintenance.check_wishes(params["nodes"])
+        wishes = _maintenance.check_wishes(params["nodes"] or {})
         if params["state"] == "evicted" and params["evict"] == "affected":
             _require_pods(wishes)
         kube = _kube.Kube(params["kubeconfig"], params["context"])
