@@ -10,9 +10,11 @@ back. Objects are the API's own JSON everywhere: ``{"metadata": {...}, "spec": {
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -38,12 +40,32 @@ _FORBIDDEN = re.compile(
 
 
 class KubeError(MigError):
-    """The API server answered with an error; ``status`` is the HTTP code, ``reason`` the API's word for it."""
+    """The API server answered with an error; ``status`` is the HTTP code, ``reason`` the API's word for it.
 
-    def __init__(self, message: str, *, status: int, reason: str = "", **context: Any) -> None:
-        super().__init__(message, status=status, reason=reason, **context)
+    ``message`` are the API's own words, ``details`` its structured part: causes, retryAfterSeconds.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        reason: str = "",
+        api_message: str = "",
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message, status=status, reason=reason, api_message=api_message)
         self.status = status
         self.reason = reason
+        self.message = api_message
+        self.details: Mapping[str, Any] = details or {}
+
+    def cause(self, reason: str) -> str | None:
+        """The words of the cause with this reason, None where the API named no such cause."""
+        for cause in self.details.get("causes") or []:
+            if cause.get("reason") == reason:
+                return str(cause.get("message") or "")
+        return None
 
 
 class KubeUnreachable(MigError):
@@ -55,6 +77,7 @@ class Kube:
 
     Raises MigError where no usable configuration exists, KubeUnreachable where nobody answers, KubeError where the API
     refuses. Safe to keep open for the length of a module run: expiring tokens are refreshed by the client library.
+    Threads may share one.
     """
 
     def __init__(self, kubeconfig: str | None = None, context: str | None = None) -> None:
@@ -63,6 +86,7 @@ class Kube:
         self.host: str = str(self._configuration.host).rstrip("/")
         self._pool = _pool(self._configuration)
         self._resources: dict[str, dict[str, dict[str, Any]]] = {}
+        self._token = threading.Lock()
 
     # requests
 
@@ -79,14 +103,7 @@ class Kube:
         """One call; ``path`` starts with /api or /apis. Returns the body of a 2xx answer."""
         import urllib3  # a dependency of the kubernetes client, there whenever this object is
 
-        url = self.host + path
-        parameters = {key: value for key, value in (query or {}).items() if value is not None}
-        if parameters:
-            url += "?" + urlencode(parameters)
-        headers = {"Accept": accept, "User-Agent": FIELD_MANAGER}
-        for setting in self._configuration.auth_settings().values():
-            if setting.get("in") == "header" and setting.get("value"):
-                headers[setting["key"]] = setting["value"]
+        headers = self._headers(accept)
         payload = None
         if body is not None:
             headers["Content-Type"] = content_type
@@ -94,7 +111,7 @@ class Kube:
         try:
             answer = self._pool.request(
                 method,
-                url,
+                self._url(path, query),
                 body=payload,
                 headers=headers,
                 timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
@@ -102,14 +119,30 @@ class Kube:
                 retries=urllib3.Retry(total=3, redirect=0, backoff_factor=0.3, raise_on_status=False),
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise KubeUnreachable(
-                f"The Kubernetes API at {self.host} ({self.source}) does not answer: {_root_cause(error)}. "
-                "Check that the cluster runs and that this machine reaches it, then run again.",
-                host=self.host,
-            ) from error
+            raise self._silence(error) from error
         if answer.status >= 300:
             raise self._refusal(method, path, answer.status, bytes(answer.data))
         return bytes(answer.data)
+
+    def _url(self, path: str, query: Mapping[str, Any] | None) -> str:
+        parameters = {key: value for key, value in (query or {}).items() if value is not None}
+        return self.host + path + ("?" + urlencode(parameters) if parameters else "")
+
+    def _headers(self, accept: str) -> dict[str, str]:
+        headers = {"Accept": accept, "User-Agent": FIELD_MANAGER}
+        with self._token:  # an expired token is fetched once, not by every thread
+            settings = self._configuration.auth_settings()
+        for setting in settings.values():
+            if setting.get("in") == "header" and setting.get("value"):
+                headers[setting["key"]] = setting["value"]
+        return headers
+
+    def _silence(self, error: BaseException) -> KubeUnreachable:
+        return KubeUnreachable(
+            f"The Kubernetes API at {self.host} ({self.source}) does not answer: {_root_cause(error)}. "
+            "Check that the cluster runs and that this machine reaches it, then run again.",
+            host=self.host,
+        )
 
     def _refusal(self, method: str, path: str, status: int, data: bytes) -> KubeError:
         try:
@@ -129,7 +162,14 @@ class Kube:
             text = forbidden(message) or f"The Kubernetes API at {self.host} forbids {method} {path}: {message}"
         else:
             text = f"The Kubernetes API at {self.host} refused {method} {path} ({status}): {message or reason}"
-        return KubeError(text, status=status, reason=reason, api_message=message)
+        details = told.get("details")
+        return KubeError(
+            text,
+            status=status,
+            reason=reason,
+            api_message=message,
+            details=details if isinstance(details, dict) else None,
+        )
 
     # verbs
 
@@ -151,16 +191,54 @@ class Kube:
 
     def items(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
         """All objects of a collection, page by page."""
+        for page in self._pages(path, query):
+            yield from page.get("items") or []
+
+    def listing(self, path: str, **query: Any) -> tuple[list[dict[str, Any]], str]:
+        """All objects of a collection and the resource version from which ``watch`` goes on."""
+        found: list[dict[str, Any]] = []
+        version = ""
+        for page in self._pages(path, query):
+            found += page.get("items") or []
+            version = str((page.get("metadata") or {}).get("resourceVersion") or "")
+        return found, version
+
+    def _pages(self, path: str, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         marker: str | None = None
         while True:
             page = self.get(path, **{**query, "limit": PAGE, "continue": marker})
-            yield from page.get("items") or []
+            yield page
             marker = (page.get("metadata") or {}).get("continue")
             if not marker:
                 return
 
+    def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """POST to a collection or a subresource (eviction, access review)."""
+        answer: dict[str, Any] = json.loads(
+            self.request("POST", path, query={"fieldManager": FIELD_MANAGER}, body=body) or b"{}"
+        )
+        return answer
+
+    def evict(self, namespace: str, name: str, uid: str, grace_period: int | None = None) -> None:
+        """Ask the Eviction API to end the pod with this uid. KubeError 429: a budget forbids it now."""
+        options: dict[str, Any] = {"preconditions": {"uid": uid}}
+        if grace_period is not None:
+            options["gracePeriodSeconds"] = grace_period
+        self.create(
+            pod_path(namespace, name) + "/eviction",
+            {
+                "apiVersion": "policy/v1",
+                "kind": "Eviction",
+                "metadata": {"name": name, "namespace": namespace},
+                "deleteOptions": options,
+            },
+        )
+
     def merge_patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """RFC 7386: a key with None goes, the rest is merged."""
+        """RFC 7386: a key with None goes, the rest is merged.
+
+        With ``metadata.resourceVersion`` in the body the API answers 409 where the object changed since it was read.
+        """
         answer: dict[str, Any] = json.loads(
             self.request(
                 "PATCH",
@@ -210,6 +288,46 @@ class Kube:
             # may be the very thing that is down.
             return []
         return [line for line in data.decode("utf-8", "replace").splitlines() if line.strip()][-lines:]
+
+    def watch(self, path: str, version: str, seconds: float, **query: Any) -> Generator[dict[str, Any], None, None]:
+        """Events {type, object} of a collection after ``version``; ends after ``seconds`` of silence or a broken line.
+
+        An event of type ERROR (version too old) means: list again.
+        """
+        import urllib3
+
+        query = {
+            **query,
+            "watch": "true",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": math.ceil(seconds) + 1,
+        }
+        try:
+            answer = self._pool.request(
+                "GET",
+                self._url(path, query),
+                headers=self._headers("application/json"),
+                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=max(seconds, 0.01)),
+                retries=False,
+                preload_content=False,
+            )
+        except urllib3.exceptions.ReadTimeoutError:
+            return  # some servers send the headers with the first event
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise self._silence(error) from error
+        try:
+            if answer.status >= 300:
+                raise self._refusal("GET", path, answer.status, bytes(answer.data))
+            rest = b""
+            for chunk in answer.stream():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in filter(None, lines):
+                    yield json.loads(line)
+        except (urllib3.exceptions.HTTPError, OSError, ValueError):
+            return
+        finally:
+            answer.close()
 
     # discovery
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,8 +100,12 @@ def read_nodes(
     expect: Mapping[str, Mapping[str, Any]],
     publishers: Iterable[str],
     timeout: float,
+    keep: Callable[[], None],
 ) -> dict[str, dict[str, Any]]:
-    """The public shape per node, with ``mismatch``; returns when all is as expected or after ``timeout`` s."""
+    """The public shape per node, with ``mismatch``; returns when all is as expected or after ``timeout`` s.
+
+    ``keep`` is called again and again while it waits; what it raises ends the wait (the roll-out lock was lost).
+    """
     publishers = list(publishers)
     answers: dict[str, dict[str, Any]] = {}
     deadline = time.monotonic() + timeout
@@ -109,6 +113,7 @@ def read_nodes(
     order = list(pending)
     first = True
     while True:
+        keep()
         last_look = time.monotonic() >= deadline
         try:
             seen = look(kube, pending, where)
@@ -246,8 +251,10 @@ def _check_entry(
                 )
 
 
-def carry_out(kube: Kube, steps: Iterable[Step], where: Where, timeout: float) -> dict[str, dict[str, Any]]:
-    """Set labels, delete pods, wait for the replacements. Returns the report of each node.
+def carry_out(
+    kube: Kube, steps: Iterable[Step], where: Where, timeout: float, keep: Callable[[], None]
+) -> dict[str, dict[str, Any]]:
+    """Set labels, delete pods, wait for the replacements, ``keep`` called meanwhile. Returns the report of each node.
 
     Labels come first on all nodes: a new pod reads its node's label when it starts.
     """
@@ -260,7 +267,7 @@ def carry_out(kube: Kube, steps: Iterable[Step], where: Where, timeout: float) -
         for pod in step.pods:
             metadata = pod["metadata"]
             kube.delete(pod_path(metadata["namespace"], metadata["name"]), uid=metadata["uid"])
-    replaced = _wait_for_replacements(kube, [step for step in steps if step.pods], where, timeout)
+    replaced = _wait_for_replacements(kube, [step for step in steps if step.pods], where, timeout, keep)
     for name, entry in done.items():
         for line in entry["restarted"]:
             line["replaced_by"] = replaced.get((name, line["uid"]))
@@ -289,7 +296,7 @@ def report(steps: Iterable[Step]) -> dict[str, dict[str, Any]]:
 
 
 def _wait_for_replacements(
-    kube: Kube, steps: list[Step], where: Where, timeout: float
+    kube: Kube, steps: list[Step], where: Where, timeout: float, keep: Callable[[], None]
 ) -> dict[tuple[str, str], dict[str, str]]:
     """Until the old pods are gone and new ones of the same owners are ready; {(node, old uid): {name, uid}}."""
     deadline = time.monotonic() + timeout
@@ -300,6 +307,7 @@ def _wait_for_replacements(
     }
     replaced: dict[tuple[str, str], dict[str, str]] = {}
     while wanted:
+        keep()
         last_look = time.monotonic() >= deadline
         missing = []
         try:

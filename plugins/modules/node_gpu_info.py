@@ -76,6 +76,7 @@ options:
     default: true
 extends_documentation_fragment:
   - gpufleet.mig.kubeconfig
+  - gpufleet.mig.lock
   - ansible.builtin.action_common_attributes
 attributes:
   check_mode:
@@ -86,6 +87,7 @@ attributes:
     platforms: posix
 seealso:
   - module: gpufleet.mig.node_publishers
+  - module: gpufleet.mig.rollout_lock
   - plugin: gpufleet.mig.expected_resources
     plugin_type: filter
   - plugin: gpufleet.mig.expected_labels
@@ -185,13 +187,14 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.gpufleet.mig.plugins.module_utils import _kube, _nodes
+from ansible_collections.gpufleet.mig.plugins.module_utils import _kube, _lock, _nodes
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 
 PUBLISHERS = ["nvidia-device-plugin", "gpu-feature-discovery"]
 
 ARGUMENT_SPEC: dict[str, Any] = {
     **_kube.ARGUMENT_SPEC,
+    **_lock.ARGUMENT_SPEC,
     "nodes": {"type": "list", "elements": "str", "required": True},
     "namespace": {"type": "str", "default": "nvidia-device-plugin"},
     "selector": {"type": "str"},
@@ -220,6 +223,7 @@ def main() -> None:
             expect,
             params["publishers"],
             params["timeout"],
+            _lock.keeper(kube, params["lock"], dry=module.check_mode),
         )
         if params["pods"]:
             for name, pods in _nodes.gpu_pods(kube, params["nodes"], params["pod_uids"]).items():

@@ -46,6 +46,7 @@ options:
     default: 120
 extends_documentation_fragment:
   - gpufleet.mig.kubeconfig
+  - gpufleet.mig.lock
   - ansible.builtin.action_common_attributes
 attributes:
   check_mode:
@@ -57,6 +58,7 @@ attributes:
 seealso:
   - module: gpufleet.mig.node_gpu_info
   - module: gpufleet.mig.helm_release
+  - module: gpufleet.mig.rollout_lock
 """
 
 EXAMPLES = r"""
@@ -90,11 +92,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.gpufleet.mig.plugins.module_utils import _kube, _nodes
+from ansible_collections.gpufleet.mig.plugins.module_utils import _kube, _lock, _nodes
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 
 ARGUMENT_SPEC: dict[str, Any] = {
     **_kube.ARGUMENT_SPEC,
+    **_lock.ARGUMENT_SPEC,
     "nodes": {"type": "dict", "required": True},
     "namespace": {"type": "str", "default": "nvidia-device-plugin"},
     "selector": {"type": "str"},
@@ -110,9 +113,13 @@ def main() -> None:
     try:
         wanted = _nodes.check_wishes(params["nodes"])
         kube = _kube.Kube(params["kubeconfig"], params["context"])
+        keep = _lock.keeper(kube, params["lock"], dry=module.check_mode)
         where = _nodes.Where(params["namespace"] or None, params["selector"], params["release"])
         steps = _nodes.plan_publishers(kube, wanted, where)
-        done = _nodes.report(steps) if module.check_mode else _nodes.carry_out(kube, steps, where, params["timeout"])
+        if module.check_mode:
+            done = _nodes.report(steps)
+        else:
+            done = _nodes.carry_out(kube, steps, where, params["timeout"], keep)
     except MigError as error:
         module.fail_json(msg=str(error), **error.context)
     module.exit_json(changed=any(step.changes for step in steps), nodes=done, diff=_nodes.difference(steps))

@@ -1,0 +1,413 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026 gpufleet.mig maintainers
+"""The controller's side of one node's change: cordon, evict, look again, give back, or keep as failed.
+
+Each step is whole by itself: it reads the node, decides (``_ownership``, ``_eviction``) and writes one guarded patch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+from uuid import uuid4
+
+from ansible_collections.gpufleet.mig.plugins.module_utils import _eviction, _lock, _ownership, _pods, _rights
+from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
+from ansible_collections.gpufleet.mig.plugins.module_utils._evictor import Blocked, NodePods, evict, wait_for_jobs
+from ansible_collections.gpufleet.mig.plugins.module_utils._kube import Kube, KubeError, KubeUnreachable, node_path
+
+CONFLICTS = 10
+PARALLEL_NODES = 10
+NOTE_LIMIT = 1000  # bytes; the API takes 1024 in the note of an event
+Patch = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One node's part: uids that must go (None: every GPU pod), uids that may stay, and what to write on the node."""
+
+    name: str
+    pods: list[str] | None = None
+    keep: list[str] = field(default_factory=list)
+    target: str | None = None
+    reason: str | None = None
+    next: str | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """What holds for all nodes of a call. ``evict``: affected, node, none or wait. Times are seconds."""
+
+    run: str
+    phase: str | None
+    takeover: bool
+    evict: str
+    allowed: _eviction.Allowed
+    timeout: float
+    jobs_timeout: float
+    jobs_action: str
+    grace_period: int | None
+    pause: float
+    dry: bool
+
+
+@dataclass
+class Report:
+    """What was done on one node (with ``dry``: would be)."""
+
+    node: str
+    changed: bool = False
+    found_schedulable: bool | None = None
+    schedulable: bool | None = None
+    evicted: list[_eviction.Pod] = field(default_factory=list)
+    stay: list[_eviction.Pod] = field(default_factory=list)
+    blockers: list[dict[str, Any]] = field(default_factory=list)
+    taken_over: list[str] = field(default_factory=list)
+    before: list[str] = field(default_factory=list)
+    after: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    planned: Patch = field(default_factory=dict)
+    error: str | None = None
+    seconds: float = 0.0
+
+    def plain(self) -> dict[str, Any]:
+        """The module's public shape."""
+        return {
+            "changed": self.changed,
+            "found_schedulable": self.found_schedulable,
+            "schedulable": self.schedulable,
+            "evicted": [_named(pod) for pod in self.evicted],
+            "stay": [_named(pod) for pod in self.stay],
+            "blockers": self.blockers,
+            "taken_over": self.taken_over,
+            "error": self.error,
+            "seconds": self.seconds,
+        }
+
+    def line(self, phase: str) -> dict[str, Any]:
+        """The node's entry under the key ``gpufleet``."""
+        return {
+            "node": self.node,
+            "phase": phase,
+            "blockers": self.blockers,
+            "evicted": [_pods.full_name(pod) for pod in self.evicted],
+            "seconds": self.seconds,
+            "error": self.error,
+        }
+
+    def note(self, node: Mapping[str, Any], patch: Patch) -> None:
+        """Take a (would-be) change of the node into the diff."""
+        if not self.before:
+            self.before = [f"node {self.node}: {line}" for line in _ownership.facets(node)]
+        self.after = [f"node {self.node}: {line}" for line in _ownership.facets(node, patch)]
+        self.changed = self.changed or bool(patch)
+        self.found_schedulable = _ownership.read(node).was_schedulable
+        unschedulable = {**node.get("spec", {}), **patch.get("spec", {})}.get("unschedulable")
+        self.schedulable = not unschedulable
+
+
+def difference(reports: Iterable[Report]) -> dict[str, str]:
+    """Ansible's diff: our marks on the nodes, and the pods that go."""
+    before, after = [], []
+    for report in reports:
+        before += report.before + [f"node {report.node}: pod {_pods.full_name(pod)}" for pod in report.evicted]
+        after += report.after
+    return {"before": "".join(f"{line}\n" for line in before), "after": "".join(f"{line}\n" for line in after)}
+
+
+def _named(pod: _eviction.Pod) -> dict[str, str]:
+    return {"name": _pods.full_name(pod), "uid": _eviction.uid(pod)}
+
+
+def check_wishes(nodes: Mapping[str, Any]) -> list[Wish]:
+    """The ``nodes`` option with its shape checked: a typing error must not look like "nothing has to go"."""
+    kinds: dict[str, type] = {"pods": list, "keep": list, "target": str, "reason": str, "next": str}
+    wishes = []
+    for name, told in nodes.items():
+        entry = told or {}
+        if not isinstance(entry, Mapping):
+            raise MigError(f"nodes: the entry of {name} must be a dictionary with {', '.join(kinds)}.")
+        unknown = sorted(set(entry) - set(kinds))
+        if unknown:
+            raise MigError(
+                f"nodes: the entry of {name} has the unknown key {', '.join(unknown)}: it takes {', '.join(kinds)}."
+            )
+        given = {key: value for key, value in entry.items() if value is not None}
+        for key, value in given.items():
+            if not isinstance(value, kinds[key]):
+                raise MigError(f"nodes: {key} of {name} must be a {kinds[key].__name__}, it is {value!r}.")
+            if isinstance(value, list) and not all(isinstance(each, str) and each for each in value):
+                raise MigError(f"nodes: {key} of {name} must be a list of pod uids, it is {value!r}.")
+        wishes.append(Wish(name, **given))
+    return wishes
+
+
+class Maintenance:
+    """One call's work on its nodes, all at the same time."""
+
+    def __init__(self, kube: Kube, options: Options, lock: _lock.Keeper | None) -> None:
+        self._kube = kube
+        self._options = options
+        self._lock = lock
+        self._keep: Callable[[], None] = _lock.no_lock if lock is None or options.dry else lock
+
+    def run(self, state: str, wishes: list[Wish]) -> list[Report]:
+        """A node that fails does not keep the others from being finished; its report has ``error``."""
+        step: Callable[[Wish, Report], None] = getattr(self, f"_{state}")
+
+        def one(wish: Wish) -> Report:
+            report, started = Report(wish.name), time.monotonic()
+            try:
+                step(wish, report)
+            except MigError as error:
+                report.error = str(error)
+            report.seconds = round(time.monotonic() - started, 2)
+            return report
+
+        with ThreadPoolExecutor(max_workers=PARALLEL_NODES) as pool:
+            return list(pool.map(one, wishes))
+
+    # steps, named as the module's states
+
+    def _cordoned(self, wish: Wish, report: Report) -> None:
+        self._cordon(wish, report)
+
+    def _evicted(self, wish: Wish, report: Report) -> None:
+        pods = self._cordon(wish, report)
+        try:
+            self._evict(wish, report, pods)
+        except _lock.LockLost:
+            raise  # whoever holds the lock now decides about the node
+        except MigError as error:
+            if isinstance(error, Blocked):
+                report.blockers = [each.plain() for each in error.blockers]
+                report.evicted = error.evicted
+            raise self._undone(wish, report, error) from error
+
+    def _checked(self, wish: Wish, report: Report) -> None:
+        """The last look before something that cannot be taken back."""
+        node = self._node(wish.name)
+        if self._options.dry and _ownership.read(node).run != self._options.run:
+            return  # in check mode nobody cordoned it
+        if self._lock is not None and not self._options.dry:
+            self._lock.prove()
+        self._must_be_ours(wish.name, node)
+        new = _eviction.newcomers(NodePods(self._kube, wish.name, self._options.pause).all(), wish.keep)
+        if new:
+            report.blockers = [
+                _eviction.Blocker(
+                    _pods.full_name(pod), _eviction.uid(pod), "new", "uses a GPU and was not expected", "plan again"
+                ).plain()
+                for pod in new
+            ]
+            names = ", ".join(_pods.full_name(pod) for pod in new)
+            raise MigError(
+                f"Node {wish.name}: pod {names} uses a GPU and was not there when the change was prepared. Its GPUs "
+                "were not touched; plan the node again."
+            )
+
+        def decide(now: dict[str, Any]) -> Patch:
+            self._must_be_ours(wish.name, now)
+            return _ownership.mark(now, self._options.phase, wish.target, untaint=False)
+
+        self._change(wish.name, report, decide)
+
+    def _marked(self, wish: Wish, report: Report) -> None:
+        def decide(node: dict[str, Any]) -> Patch:
+            if not self._options.dry:
+                self._must_be_ours(wish.name, node)
+            return _ownership.mark(node, self._options.phase, wish.target, untaint=True)
+
+        self._change(wish.name, report, decide)
+
+    def _restored(self, wish: Wish, report: Report) -> None:
+        def decide(node: dict[str, Any]) -> Patch:
+            owner = _ownership.read(node).run
+            if owner not in (None, self._options.run) and self._lock is None:
+                raise MigError(
+                    f"Node {wish.name} is cordoned by run {owner}, not by {self._options.run}: only the holder of the "
+                    "roll-out lock gives back what another run left. Give lock, or wait for that run."
+                )
+            return _ownership.restore(node, self._options.phase, wish.target)
+
+        self._change(wish.name, report, decide)
+
+    def _failed(self, wish: Wish, report: Report) -> None:
+        text = f"{wish.reason or 'the change failed'}" + (f" Next: {wish.next}" if wish.next else "")
+        changed = self._change(
+            wish.name, report, lambda node: _ownership.fail(node, self._options.run, text, wish.target)
+        )
+        if changed is None or self._options.dry:
+            return
+        try:
+            self._kube.create(
+                f"/apis/events.k8s.io/v1/namespaces/{_rights.EVENTS_NAMESPACE}/events", _event(changed, text)
+            )
+        except (KubeError, KubeUnreachable) as error:
+            report.warnings.append(f"Node {wish.name} is marked as failed, but no Event could be written: {error}")
+
+    # parts
+
+    def _cordon(self, wish: Wish, report: Report) -> NodePods:
+        """Cordon after the ownership check; the node's pods as they are once it is cordoned."""
+        node = self._node(wish.name)
+        pods = NodePods(self._kube, wish.name, self._options.pause)
+        others = _ownership.managers(node, pods.all())
+        if others:
+            self._take_over(wish.name, report, others, pods)
+        written = self._change(
+            wish.name,
+            report,
+            lambda now: _ownership.cordon(now, self._options.run, self._options.phase, wish.target),
+        )
+        if written is not None:
+            pods.refresh()
+        return pods
+
+    def _take_over(self, name: str, report: Report, others: list[_ownership.Manager], pods: NodePods) -> None:
+        if not self._options.takeover:
+            raise MigError(_ownership.refusal(name, others))
+        for other in others:
+            if other.obstacle:
+                raise MigError(
+                    f"Node {name} is managed by {other.name} ({other.sign}), which cannot be switched off: "
+                    f"{other.obstacle}. Nothing was changed on it."
+                )
+        labels = {key: value for other in others for key, value in other.off.items()}
+        self._change(name, report, lambda _node: {"metadata": {"labels": labels}})
+        report.taken_over = [other.name for other in others]
+        deadline = time.monotonic() + self._options.timeout
+        waiting = [] if self._options.dry else [uid for other in others for uid in other.pods]
+        while waiting := [uid for uid in waiting if pods.get(uid)]:
+            self._keep()
+            if time.monotonic() >= deadline:
+                left = ", ".join(_pods.full_name(pod) for uid in waiting if (pod := pods.get(uid)))
+                raise MigError(
+                    f"Node {name}: {' and '.join(report.taken_over)} was switched off by label, but pod {left} still "
+                    f"runs after {self._options.timeout:g} s. The node was not cordoned; look at its DaemonSet."
+                )
+            pods.follow(min(10 * self._options.pause, deadline - time.monotonic()))
+
+    def _evict(self, wish: Wish, report: Report, pods: NodePods) -> None:
+        options = self._options
+        wanted = None if options.evict == "node" else wish.pods
+        decision = _eviction.decide(pods.all(), wanted, options.allowed, self._orphans(pods, wanted))
+        report.stay = list(decision.stay)
+        if options.evict == "none" and (decision.going or decision.blockers):
+            blockers = {_eviction.uid(pod): _in_the_way(pod) for pod in decision.going}
+            blockers.update({each.uid: each for each in decision.blockers})
+            raise Blocked(blockers.values(), [], "eviction is not allowed: mig_evict is none")
+        if decision.blockers:
+            raise Blocked(decision.blockers, [], "no pod was evicted")
+        report.changed = report.changed or bool(decision.going)
+        if options.dry:
+            report.evicted = list(decision.going)
+            return
+        jobs = [pod for pod in decision.evict if _eviction.is_job(pod)] if options.evict == "wait" else []
+        if jobs:
+            left = wait_for_jobs(pods, jobs, options.jobs_timeout, options.pause, self._keep)
+            if left and options.jobs_action == "fail":
+                raise Blocked(map(_eviction.unfinished_job, left), [], f"waited {options.jobs_timeout:g} s for Jobs")
+            decision = _eviction.decide(pods.all(), wanted, options.allowed, self._orphans(pods, wanted))
+            if decision.blockers:
+                raise Blocked(decision.blockers, [], "no pod was evicted")
+        if decision.delete:
+            self._change(wish.name, report, _ownership.taint)
+        report.evicted = evict(
+            self._kube,
+            pods,
+            decision,
+            timeout=options.timeout,
+            pause=options.pause,
+            grace_period=options.grace_period,
+            keep=self._keep,
+        )
+
+    def _orphans(self, pods: NodePods, wanted: list[str] | None) -> set[str]:
+        """Pods of DaemonSets that do not exist, among those that must go."""
+        found = set()
+        for pod in pods.all():
+            owner, uid = _eviction.daemonset(pod), _eviction.uid(pod)
+            chosen = _eviction.uses_gpu(pod) if wanted is None else uid in wanted
+            if owner and chosen and not _eviction.is_finished(pod):
+                namespace = pod["metadata"]["namespace"]
+                if self._kube.find(f"/apis/apps/v1/namespaces/{namespace}/daemonsets/{owner}") is None:
+                    found.add(uid)
+        return found
+
+    def _undone(self, wish: Wish, report: Report, error: MigError) -> MigError:
+        """Give the node back at once; the error with what became of it."""
+        said = f"Node {wish.name}: {error}"
+        if report.evicted:
+            said += f"; {len(report.evicted)} pod(s) had gone: {', '.join(map(_pods.full_name, report.evicted))}"
+        if self._options.dry:
+            return MigError(f"{said}. Nothing was changed.")
+        try:
+            self._change(wish.name, report, _ownership.restore)
+        except MigError as problem:
+            return MigError(f"{said}. Its cordon could not be undone ({problem}): run state restored for it.")
+        found = "schedulable again" if report.schedulable else "still cordoned, as it was found"
+        return MigError(f"{said}. Its GPUs were not touched, the node is {found}.")
+
+    def _must_be_ours(self, name: str, node: Mapping[str, Any]) -> None:
+        why = _ownership.not_ours(node, name, self._options.run)
+        if why:
+            raise MigError(f"{why}. Nothing further was changed on it; run the same command again.")
+
+    def _node(self, name: str) -> dict[str, Any]:
+        node = self._kube.find(node_path(name))
+        if node is None:
+            raise MigError(
+                f"The cluster at {self._kube.host} has no node {name}: set mig_node_name where the node's name is not "
+                "the inventory's. Nothing was changed."
+            )
+        return node
+
+    def _change(self, name: str, report: Report, decide: Callable[[dict[str, Any]], Patch]) -> dict[str, Any] | None:
+        """Read, decide, write where nobody wrote in between; the node as written, None where nothing was written."""
+        for _attempt in range(CONFLICTS):
+            node = self._node(name)
+            patch = decide(node)
+            if not patch or self._options.dry:
+                report.planned = _ownership.merged(report.planned, patch)
+                report.note(node, report.planned)
+                return None
+            version = {"resourceVersion": node["metadata"]["resourceVersion"]}
+            body = {**patch, "metadata": {**patch.get("metadata", {}), **version}}
+            try:
+                written = self._kube.merge_patch(node_path(name), body)
+            except KubeError as error:
+                if error.status != 409:
+                    raise
+                continue
+            report.note(node, patch)
+            return written
+        raise MigError(f"Node {name} changes so often that it could not be written {CONFLICTS} times; run again.")
+
+
+def _in_the_way(pod: _eviction.Pod) -> _eviction.Blocker:
+    return _eviction.Blocker(
+        _pods.full_name(pod), _eviction.uid(pod), "running", "stands on what is to change", "end it or allow eviction"
+    )
+
+
+def _event(node: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """A Warning about a node, as kubectl describe node shows it."""
+    metadata = node["metadata"]
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"name": f"{metadata['name']}.{uuid4().hex[:16]}", "namespace": _rights.EVENTS_NAMESPACE},
+        "eventTime": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "type": "Warning",
+        "reason": "MigChangeFailed",
+        "action": "RollOut",
+        "note": text.encode()[:NOTE_LIMIT].decode(errors="ignore"),
+        "regarding": {"apiVersion": "v1", "kind": "Node", "name": metadata["name"], "uid": metadata.get("uid", "")},
+        "reportingController": "gpufleet.io/rollout",
+        "reportingInstance": "gpufleet.mig",
+    }
