@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) 2026 gpufleet.mig maintainers
-"""A small Kubernetes API over real HTTP, enough for the modules that look at nodes and pods, and a way to run a module.
+"""A small Kubernetes API over real HTTP, enough for the modules of the controller, and a way to run a module.
 
-Objects lie under their API path. A deleted pod that has an owner is replaced after a moment, as a DaemonSet does.
+Objects lie under their API path, each write gives a new resourceVersion, and pods can be watched. A deleted pod of a
+publisher is replaced after a moment, as a DaemonSet does. Evictions obey budgets, or a script of answers.
 """
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import importlib
+import io
 import itertools
 import json
 import os
@@ -18,6 +23,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+from ansible.module_utils.testing import patch_module_args
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "nvidia-device-plugin"
@@ -94,13 +101,49 @@ class Api(ThreadingHTTPServer):
         self.page = 500
         self.replace_after = 0.3
         self.replacement: dict[str, Any] = {}
+        self.ending_takes = 0.05
+        self.budgets: dict[tuple[str, str], dict[str, Any]] = {}
+        self.scripts: dict[str, list[tuple[int, str]]] = {}
+        self.conflicts: dict[str, int] = {}
+        self.denied: set[str] = set()
+        self.watching = True
+        self.version = 100
+        self.happened: list[tuple[int, str, dict[str, Any]]] = []
+        self.guard = threading.RLock()
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def put(self, *documents: dict[str, Any]) -> None:
         """Store objects under their paths."""
         for document in documents:
-            self.objects[path_of(document)] = document
+            with self.guard:
+                path = path_of(document)
+                known = path in self.objects
+                self.objects[path] = document
+                self.stamp(document, "MODIFIED" if known else "ADDED")
+
+    def stamp(self, document: dict[str, Any], kind: str) -> None:
+        """A new resourceVersion, seen by those who watch."""
+        with self.guard:
+            self.version += 1
+            document["metadata"]["resourceVersion"] = str(self.version)
+            self.happened.append((self.version, kind, copy.deepcopy(document)))
+
+    def end(self, path: str, after: float | None = None) -> None:
+        """A pod on its way out, as after an eviction; finalizers keep it."""
+        document = self.objects[path]
+        document["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        document["metadata"]["deletionGracePeriodSeconds"] = 30
+        self.stamp(document, "MODIFIED")
+
+        def later() -> None:
+            time.sleep(self.ending_takes if after is None else after)
+            with self.guard:
+                if self.objects.get(path) is document and not document["metadata"].get("finalizers"):
+                    del self.objects[path]
+                    self.stamp(document, "DELETED")
+
+        threading.Thread(target=later, daemon=True).start()
 
     def writes(self) -> list[str]:
         """Requests that change something."""
@@ -123,8 +166,9 @@ class Api(ThreadingHTTPServer):
     def delete(self, path: str) -> None:
         """Remove an object; its DaemonSet, if any, makes another."""
         gone = self.objects.pop(path)
+        self.stamp(gone, "DELETED")
         owners = gone["metadata"].get("ownerReferences")
-        if not owners:
+        if not owners or owners[0]["name"] not in (f"ds-{PLUGIN}", f"ds-{GFD}", "ds-workload"):
             return
         app = owners[0]["name"].removeprefix("ds-")
         new = pod(app, gone["spec"]["nodeName"], ready=False)
@@ -139,11 +183,12 @@ class Api(ThreadingHTTPServer):
 
 
 def path_of(document: dict[str, Any]) -> str:
-    """API path of a core object."""
+    """API path of an object."""
     metadata = document["metadata"]
     plural = f"{document['kind'].lower()}s"
     scope = f"/namespaces/{metadata['namespace']}" if "namespace" in metadata else ""
-    return f"/api/v1{scope}/{plural}/{metadata['name']}"
+    version = document.get("apiVersion", "v1")
+    return f"/{'apis' if '/' in version else 'api'}/{version}{scope}/{plural}/{metadata['name']}"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -160,10 +205,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def _refuse(self, status: int, reason: str, message: str) -> None:
-        self._send(
-            status, {"kind": "Status", "status": "Failure", "reason": reason, "message": message, "code": status}
-        )
+    def _refuse(self, status: int, reason: str, message: str, details: dict[str, Any] | None = None) -> None:
+        told = {"kind": "Status", "status": "Failure", "reason": reason, "message": message, "code": status}
+        self._send(status, {**told, "details": details or {}})
 
     def _admitted(self) -> tuple[str, dict[str, str]] | None:
         parts = urlsplit(self.path)
@@ -172,7 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(401, "Unauthorized", "Unauthorized")
             return None
         if (self.command, parts.path) in self.server.forbidden:
-            verb = {"GET": "get", "PATCH": "patch", "DELETE": "delete"}[self.command]
+            verb = {"GET": "get", "PATCH": "patch", "DELETE": "delete", "POST": "create"}[self.command]
             self._refuse(
                 403,
                 "Forbidden",
@@ -191,7 +235,9 @@ class _Handler(BaseHTTPRequestHandler):
         if admitted is None:
             return
         path, query = admitted
-        if path in self.server.objects:
+        if query.get("watch") == "true":
+            self._watch(query)
+        elif path in self.server.objects:
             self._send(200, self.server.objects[path])
         elif path.endswith("/log"):
             text = self.server.logs.get(path.removesuffix("/log").rpartition("/")[2])
@@ -221,15 +267,101 @@ class _Handler(BaseHTTPRequestHandler):
         start = int(query.get("continue") or 0)
         end = start + self.server.page
         more = {"continue": str(end)} if end < len(found) else {}
-        self._send(200, {"kind": "List", "metadata": more, "items": found[start:end]})
+        metadata = {"resourceVersion": str(self.server.version), **more}
+        self._send(200, {"kind": "List", "metadata": metadata, "items": found[start:end]})
+
+    def _watch(self, query: dict[str, str]) -> None:
+        if not self.server.watching:
+            self._refuse(410, "Expired", "too old resource version")
+            return
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        last, node_name = int(query["resourceVersion"]), query["fieldSelector"].removeprefix("spec.nodeName=")
+        until = time.monotonic() + float(query["timeoutSeconds"])
+        try:
+            while time.monotonic() < until:
+                with self.server.guard:
+                    news = [each for each in self.server.happened if each[0] > last]
+                for version, kind, document in news:
+                    last = version
+                    if document["kind"] == "Pod" and document["spec"].get("nodeName") == node_name:
+                        data = json.dumps({"type": kind, "object": document}).encode() + b"\n"
+                        self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+                time.sleep(0.01)
+            self.wfile.write(b"0\r\n\r\n")
+        except OSError:
+            self.close_connection = True
 
     def do_PATCH(self) -> None:
         admitted, body = self._admitted(), self._body()
         if admitted is None:
             return
-        found = self.server.objects[admitted[0]]
-        _merge(found, body)
+        path = admitted[0]
+        with self.server.guard:
+            found = self.server.objects.get(path)
+            if found is None:
+                self._refuse(404, "NotFound", f"{path} not found")
+                return
+            version = body.get("metadata", {}).get("resourceVersion")
+            if self.server.conflicts.get(path, 0) > 0:
+                self.server.conflicts[path] -= 1
+                self.server.stamp(found, "MODIFIED")
+            if version not in (None, found["metadata"].get("resourceVersion")):
+                self._refuse(409, "Conflict", "the object has been modified; please apply your changes")
+                return
+            _merge(found, body)
+            self.server.stamp(found, "MODIFIED")
         self._send(200, found)
+
+    def do_POST(self) -> None:
+        admitted, body = self._admitted(), self._body()
+        if admitted is None:
+            return
+        path = admitted[0]
+        if path.endswith("/selfsubjectaccessreviews"):
+            asked = body["spec"]["resourceAttributes"]
+            resource = "/".join(filter(None, (asked["resource"], asked.get("subresource"))))
+            body["status"] = {"allowed": f"{asked['verb']} {resource}" not in self.server.denied}
+            self._send(201, body)
+        elif path.endswith("/eviction"):
+            self._evict(path.removesuffix("/eviction"), body)
+        else:
+            with self.server.guard:
+                if path_of(body) in self.server.objects:
+                    self._refuse(409, "AlreadyExists", "it exists")
+                    return
+                self.server.put(body)
+            self._send(201, body)
+
+    def _evict(self, path: str, body: dict[str, Any]) -> None:
+        with self.server.guard:
+            found = self.server.objects.get(path)
+            if found is None:
+                self._refuse(404, "NotFound", "not found")
+                return
+            metadata = found["metadata"]
+            if body["deleteOptions"]["preconditions"]["uid"] != metadata["uid"]:
+                self._refuse(409, "Conflict", "the UID in the precondition does not match")
+                return
+            script = self.server.scripts.get(metadata["name"])
+            if script:
+                status, message = script.pop(0)
+                self._refuse(status, {429: "TooManyRequests"}.get(status, "InternalError"), message)
+                return
+            for (namespace, name), budget in self.server.budgets.items():
+                labels = metadata.get("labels", {})
+                if namespace != metadata["namespace"] or not budget["labels"].items() <= labels.items():
+                    continue
+                if budget["allowed"] < 1:
+                    said = f"The disruption budget {name} needs 2 healthy pods and has 2 currently"
+                    causes = {"causes": [{"reason": "DisruptionBudget", "message": said}]}
+                    words = "Cannot evict pod as it would violate the pod's disruption budget."
+                    self._refuse(429, "TooManyRequests", words, causes)
+                    return
+                budget["allowed"] -= 1
+            self.server.end(path)
+        self._send(201, {"kind": "Status", "status": "Success"})
 
     def do_DELETE(self) -> None:
         admitted, body = self._admitted(), self._body()
@@ -271,5 +403,17 @@ def run_module(
     )
     assert done.stdout, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
+    answer.pop("invocation", None)
+    return answer
+
+
+def run_here(module: str, /, *, check: bool = False, **params: Any) -> dict[str, Any]:
+    """As run_module, but in this process: importing the kubernetes client anew costs more than most tests."""
+    arguments = {**params, "_ansible_check_mode": check, "_ansible_diff": True}
+    main = importlib.import_module(f"ansible_collections.gpufleet.mig.plugins.modules.{module}").main
+    said = io.StringIO()
+    with patch_module_args(arguments), contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+        main()
+    answer: dict[str, Any] = json.loads(said.getvalue())
     answer.pop("invocation", None)
     return answer

@@ -1,0 +1,78 @@
+# Copyright (c) 2026 gpufleet.mig maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A fleet of simulated hosts that ansible-playbook reaches by a local connection, and its playbooks."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from integration.modules.simulated_host import BUILD, ROOT, SimulatedHost, build_simulator
+
+
+class Fleet:
+    """An inventory folder with simulated hosts; `variables` are those of all hosts."""
+
+    def __init__(self, folder: Path, hosts: dict[str, list[Any]], **variables: Any) -> None:
+        self.folder = folder
+        self.inventory = folder / "inventory"
+        self.inventory.mkdir()
+        self.hosts = {name: SimulatedHost(folder / name, gpus) for name, gpus in hosts.items()}
+        self.variables = variables
+        self.write()
+
+    def write(self) -> None:
+        """The inventory file. A wrapper is the hosts' Python: it gives each the simulated driver of its own."""
+        entries = {}
+        for name, host in self.hosts.items():
+            wrapper = self.folder / f"python-{name}"
+            wrapper.write_text(
+                "#!/bin/sh\n"
+                f"export NVML_SIM_STATE={host.state} LD_LIBRARY_PATH={BUILD} PATH={BUILD}:$PATH\n"
+                f'exec {sys.executable} "$@"\n'
+            )
+            wrapper.chmod(0o755)
+            entries[name] = {"ansible_connection": "local", "ansible_python_interpreter": str(wrapper)}
+        base = {"mig_kubernetes": False, "mig_install_pynvml": False, "ansible_become": False}
+        document = {"all": {"hosts": entries, "vars": {**base, **self.variables}}}
+        (self.inventory / "hosts.yml").write_text(yaml.safe_dump(document))
+
+    def play(self, playbook: str, *words: str, ok: bool = True, **extra: Any) -> str:
+        """The output of one of the collection's playbooks."""
+        command = ["ansible-playbook", "-i", str(self.inventory / "hosts.yml"), f"gpufleet.mig.{playbook}", *words]
+        if extra:
+            command += ["-e", json.dumps(extra)]
+        environment = {
+            **os.environ,
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_HOME": str(self.folder / "ansible"),
+            "ANSIBLE_NOCOLOR": "1",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
+        assert (done.returncode == 0) is ok, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def simulator() -> Path:
+    return build_simulator()
+
+
+@pytest.fixture
+def folder(simulator: Path) -> Iterator[Path]:
+    """A short path: Ansible's control sockets and the simulator's states lie in it."""
+    assert (simulator / "libnvidia-ml.so.1").is_file()
+    made = Path(tempfile.mkdtemp(prefix="mig-fleet-"))
+    yield made
+    shutil.rmtree(made)
