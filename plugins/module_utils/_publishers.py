@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.gpufleet.mig.plugins.module_utils import _pods
+from ansible_collections.gpufleet.mig.plugins.module_utils import _ownership, _pods
 from ansible_collections.gpufleet.mig.plugins.module_utils._prediction import gfd_labels
 
 PREFIX = "nvidia.com/"
@@ -59,6 +59,7 @@ def describe(node: dict[str, Any] | None, pods: Iterable[dict[str, Any]]) -> dic
         "exists": node is not None,
         "ready": any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or []),
         "schedulable": node is not None and not node.get("spec", {}).get("unschedulable", False),
+        "rollout": _rollout(node),
         "allocatable": _quantities(status.get("allocatable")),
         "capacity": _quantities(status.get("capacity")),
         "labels": {
@@ -80,6 +81,14 @@ def describe(node: dict[str, Any] | None, pods: Iterable[dict[str, Any]]) -> dic
             for pod in pods
         ],
     }
+
+
+def _rollout(node: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What a roll-out left on the node: its run, phase, and whether it failed there. None where nothing is left."""
+    mark = None if node is None else _ownership.read(node)
+    if mark is None or (mark.run is None and not mark.failed):
+        return None
+    return {"run": mark.run, "phase": mark.phase, "failed": mark.failed}
 
 
 def _quantities(amounts: Mapping[str, str] | None) -> dict[str, int]:
