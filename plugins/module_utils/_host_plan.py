@@ -55,13 +55,15 @@ def report(host: Host) -> Report:
         "resources": None,
         "labels": None,
     }
+    gpus: list[dict[str, Any]] | None = None
     try:
         gpus = _gpus(host, found)
-        if gpus is None:
-            return found
-        _plan(host, gpus, found)
+        if gpus is not None:
+            _plan(host, gpus, found)
     except MigError as error:
         found.update(status="refused", reason=str(error))
+        if gpus is not None:
+            _stays(host, gpus, found)
     return found
 
 
@@ -84,10 +86,6 @@ def _gpus(host: Host, found: Report) -> list[dict[str, Any]] | None:
 
 
 def _plan(host: Host, gpus: list[dict[str, Any]], found: Report) -> None:
-    still = plan_host(gpus, None)  # what is reported where the wish cannot be read
-    found["gpus"] = _gpu_reports(gpus, still)
-    before = _Published(host, gpus)
-    found["resources"] = before.compared(before)
     plan = plan_host(
         gpus,
         host.get("layout"),
@@ -97,7 +95,7 @@ def _plan(host: Host, gpus: list[dict[str, Any]], found: Report) -> None:
     )
     if not plan["feasible"]:
         raise MigError(plan["reason"])
-    after = _Published(host, plan["after"])
+    before, after = _Published(host, gpus), _Published(host, plan["after"])
     if after.error:
         raise MigError(
             f"With mig_strategy {found['strategy']} this layout cannot be published ({after.error}): change "
@@ -120,6 +118,16 @@ def _plan(host: Host, gpus: list[dict[str, Any]], found: Report) -> None:
         found["status"] = "blocked" if any(part["blockers"] for part in plan["gpus"]) else "changes"
     elif missing:
         found["status"], found["reason"] = "unpublished", missing
+
+
+def _stays(host: Host, gpus: list[dict[str, Any]], found: Report) -> None:
+    """A refused host as it stands. A strategy or plugin configuration that cannot be read was the refusal then."""
+    found["gpus"] = _gpu_reports(gpus, plan_host(gpus, None))
+    try:
+        before = _Published(host, gpus)
+    except MigError:
+        return
+    found["resources"] = before.compared(before)
 
 
 def _gpu_reports(gpus: list[dict[str, Any]], plan: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -34,13 +34,14 @@ class ProfileName:
     gigabytes: int
     attributes: str
 
-    @classmethod
-    def parse(cls, text: str) -> ProfileName | None:
+    @staticmethod
+    @lru_cache(maxsize=4096)
+    def parse(text: str) -> ProfileName | None:
         match = NAME.fullmatch(text)
         if match is None:
             return None
         compute = int(match["c"]) if match["c"] else None
-        return cls(compute, int(match["g"]), int(match["gb"]), match["attributes"])
+        return ProfileName(compute, int(match["g"]), int(match["gb"]), match["attributes"])
 
 
 @dataclass(frozen=True)
