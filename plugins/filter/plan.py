@@ -84,6 +84,11 @@ _value:
     reason:
       description: Which GPU cannot, what is in the way, and the nearest layouts that fit. V(null) where feasible.
       type: str
+    differences:
+      description: One sentence per GPU that is not as wanted, with what it has too much and what it lacks.
+      type: list
+      elements: str
+      sample: ["GPU 1 has 1g.10gb@0, 1g.10gb@1 and lacks 2g.20gb@0"]
     reboot_required:
       description: Whether a mode change takes effect only after a reboot.
       type: bool

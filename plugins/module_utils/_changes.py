@@ -105,6 +105,30 @@ def _steps(part: Mapping[str, Any]) -> list[dict[str, Any]]:
     return steps
 
 
+def differences(parts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One sentence per planned GPU that is not as wanted: what there is too much, what is missing, which mode."""
+    return [f"GPU {part['index']} {said}" for part in parts if (said := _differs(part))]
+
+
+def _differs(part: Mapping[str, Any]) -> str:
+    said, mode = [], part["mode"]
+    if mode["set"]:
+        pending = f" with {mode['pending']} pending" if mode["pending"] != mode["from"] else ""
+        said.append(f"has MIG {mode['from']}{pending}, wanted is {mode['to']}")
+    for verb, instances in (("has", part["destroy"]), ("lacks", part["create"])):
+        if instances:
+            said.append(f"{verb} {', '.join(_at(instance) for instance in instances)}")
+    for instance in part["keep"]:
+        for verb, inside in (("has", instance["compute"]["destroy"]), ("lacks", instance["compute"]["create"])):
+            if inside:
+                said.append(f"{verb} {', '.join(str(ci['profile']) for ci in inside)} in {_at(instance)}")
+    return " and ".join(said)
+
+
+def _at(instance: Mapping[str, Any]) -> str:
+    return f"{instance['profile']}@{instance['start']}"
+
+
 def refuse_unsafe(plan: Mapping[str, Any]) -> None:
     """MigError where a plan cannot be, or would take an instance from somebody who uses it."""
     if not plan["feasible"]:

@@ -188,7 +188,8 @@ def load_pynvml() -> Any:
     if not source.is_file():
         raise MigError(
             f"Python's module pynvml is missing for {sys.executable}: install the package nvidia-ml-py there, or put "
-            f"its pynvml.py into {PRIVATE_FOLDER} (role gpufleet.mig.mig does)."
+            f"its pynvml.py into {PRIVATE_FOLDER} (role gpufleet.mig.mig does).",
+            pynvml_missing=True,
         )
     for path in (PRIVATE_FOLDER, source):
         if not trusted(path):

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.gpufleet.mig.plugins.module_utils._assignment import assign
+from ansible_collections.gpufleet.mig.plugins.module_utils._changes import differences
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import LayoutError
 from ansible_collections.gpufleet.mig.plugins.module_utils._explain import explain
 from ansible_collections.gpufleet.mig.plugins.module_utils._gpu_plan import (
@@ -69,6 +70,7 @@ def plan_host(
         "feasible": feasible,
         "changed": feasible and any(plan.changes for plan in plans),
         "reason": " ".join(reasons) or None,
+        "differences": differences([plan.public for plan in plans]),
         "gpus": [plan.public for plan in plans],
         "reboot_required": feasible and any(plan.public["reboot"] for plan in plans),
         "after": [plan.after for plan in plans] if feasible else list(ordered),

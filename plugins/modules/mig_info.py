@@ -108,6 +108,10 @@ missing:
   returned: success
   type: list
   elements: str
+pynvml_missing:
+  description: The host's Python has no C(pynvml), so NVML could not be asked.
+  returned: when the module fails because of that
+  type: bool
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -128,6 +128,10 @@ undone:
   description: After a failure, the GPUs that are again as before (C(back)) and those that are not (C(not_back)).
   returned: when a change failed half-way
   type: dict
+pynvml_missing:
+  description: The host's Python has no C(pynvml), so NVML could not be asked.
+  returned: when the module fails because of that
+  type: bool
 """
 
 from typing import Any

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,3 +85,44 @@ def test_a_host_outside_kubernetes_needs_neither_helm_nor_kubeconfig(converged: 
     )  # fmt: skip
     assert "in no cluster; verified" in result.output
     assert not result.changed()
+
+
+def test_chart_values_that_would_undo_the_strategy_are_refused(converged: PlayResult) -> None:
+    mistaken(["mig_chart_values", "use mig_strategy"], "--limit", A100, mig_chart_values={"migStrategy": "single"})
+
+
+def with_host(folder: Path, name: str, **variables: Any) -> tuple[str, str]:
+    """One more host beside those of the demo, at an address where nobody answers."""
+    inventory = folder / "more.json"
+    inventory.write_text(json.dumps({"all": {"hosts": {name: {"ansible_host": "10.77.0.99", **variables}}}}))
+    return "-i", str(inventory)
+
+
+def test_one_host_that_does_not_answer_stops_the_run_before_the_others_change(
+    converged: PlayResult, tmp_path: Path
+) -> None:
+    dead = with_host(tmp_path, "gpu-dead", mig_layout="all-disabled")
+    on_host(A100, "simctl", "clear-log")
+    result = play(
+        "site.yml", *dead, "--limit", f"gpu-dead,{A100}", "-e", json.dumps({"mig_layout": "all-1g.5gb"}), check=False
+    )
+    assert result.rc == 4
+    assert re.search(r"gpu-dead.*UNREACHABLE.*10\.77\.0\.99", result.output, re.DOTALL), result.output[-3000:]
+    assert on_host(A100, "simctl", "log", "--writes").strip() == ""
+
+
+def test_a_host_that_the_inventory_says_nothing_about_is_not_even_reached(
+    converged: PlayResult, tmp_path: Path
+) -> None:
+    """Control-plane nodes and the like often stand in the same inventory."""
+    result = play("site.yml", *with_host(tmp_path, "control-plane"), "--limit", f"control-plane,{A100}")
+    assert not result.changed()
+    assert "UNREACHABLE" not in result.output
+
+
+def test_verify_names_the_instances_that_differ(converged: PlayResult) -> None:
+    layout = [{"gpus": "all", "instances": {"3g.20gb": 2}}]
+    result = play("playbooks/verify.yml", "--limit", A100, "-e", json.dumps({"mig_layout": layout}), check=False)
+    assert result.rc == 2
+    said = " ".join(result.output.split())
+    assert re.search(r"a100-mixed: GPU 0 has (\S+, )?2g\.10gb@\d(, \S+)? and lacks 3g\.20gb@\d", said), said[-3000:]

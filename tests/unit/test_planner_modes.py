@@ -162,3 +162,20 @@ def test_a_process_known_on_the_instance_only_blocks_too() -> None:
     one = planned(standing(on, {**held, "busy": True}), "all-enabled")
     assert [(who["pid"], who["instance"]) for who in one["blockers"]] == [(None, "1g.10gb at 0 of GPU 0")]
     assert "names no process" in one["blockers"][0]["remedy"]
+
+
+def test_what_differs_is_said_per_gpu() -> None:
+    off = {**gpu(HOPPER, mode="disabled"), "index": 1}
+    waiting = {**gpu(AMPERE, mode="enabled"), "index": 2, "mig_mode": {"current": "enabled", "pending": "disabled"}}
+    right = {**cut(HOPPER), "index": 3}
+    layout = [
+        {"gpus": 0, "instances": [{"profile": "1g.10gb", "start": 0, "compute_instances": []}, {"profile": "3g.40gb"}]},
+        {"gpus": 1, "instances": {"3g.40gb": 1}},
+        {"gpus": 2, "mig": "enabled"},
+        {"gpus": 3, "instances": {"1g.10gb": 2}},
+    ]
+    assert plan_host([cut(HOPPER), off, waiting, right], layout)["differences"] == [
+        "GPU 0 has 1g.10gb@3 and lacks 3g.40gb@4 and has 1g.10gb in 1g.10gb@0",
+        "GPU 1 has MIG disabled, wanted is enabled and lacks 3g.40gb@4",
+        "GPU 2 has MIG enabled with disabled pending, wanted is enabled",
+    ]
