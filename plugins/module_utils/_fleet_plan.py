@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.gpufleet.mig.plugins.module_utils._budget import read_max_unavailable
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 from ansible_collections.gpufleet.mig.plugins.module_utils._host_plan import PENDING, report
 from ansible_collections.gpufleet.mig.plugins.module_utils._waves import (
     DEFAULT_GATES,
     capacity_left,
-    read_unavailable,
     read_waves,
     split,
 )
@@ -108,7 +108,7 @@ def _waves(reports: Sequence[Report], raw: Any, unavailable: Any) -> Report:
     pending = [one["host"] for one in reports if one["status"] in PENDING]
     others = [one["host"] for one in reports if one["status"] not in PENDING]
     gates = read_waves(raw, len(pending))
-    out = read_unavailable(unavailable, len(reports))
+    out = read_max_unavailable(unavailable, len(reports))
     offered = {
         side: {one["host"]: {key: sides[side] for key, sides in (one["resources"] or {}).items()} for one in reports}
         for side in ("before", "after")

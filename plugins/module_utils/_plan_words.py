@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from ansible_collections.gpufleet.mig.plugins.module_utils._profiles import ranges
 
 Part = Mapping[str, Any]
 
@@ -48,8 +50,8 @@ def summary(plan: Part) -> list[str]:
     going = plan["destroy"]
     if going["most"] is not None and going["count"] > going["most"]:
         lines.append(
-            f"mig_max_destroy is {going['most']} and {going['count']} instances would go: gpufleet.mig.site stops before "
-            "anything is touched, unless mig_confirm_destroy is true."
+            f"mig_max_destroy is {going['most']} and {going['count']} instances would go: gpufleet.mig.site stops "
+            "before anything is touched, unless mig_confirm_destroy is true."
         )
     return lines
 
@@ -109,17 +111,6 @@ def still(host: Part) -> str:
     """GPU 1, 3-7: which GPUs of a host that changes stay as they are; "" where none does."""
     indices = [part["index"] for part in host["gpus"] if not part["changes"]]
     return f"GPU {ranges(indices)}" if indices else ""
-
-
-def ranges(numbers: Sequence[int]) -> str:
-    """0, 2-5 for 0, 2, 3, 4, 5."""
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def resource_line(key: str, sides: Mapping[str, Any]) -> str:

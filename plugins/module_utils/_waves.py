@@ -20,7 +20,7 @@ Capacity = Mapping[str, int]
 """Resource key and how many the node offers."""
 
 DEFAULT_GATES = (1, "10%", "25%", "100%")
-_NUMBER = re.compile(r"(\d+)\s*(%?)")
+_GATE = re.compile(r"(\d+)\s*(%?)")
 
 
 def read_waves(raw: Any, total: int) -> list[int]:
@@ -35,7 +35,7 @@ def read_waves(raw: Any, total: int) -> list[int]:
     highest = {"": 0, "%": 0}
     gates: list[int] = []
     for gate in raw:
-        number, unit = _read(gate, "mig_waves")
+        number, unit = _read(gate)
         if number < highest[unit]:
             raise MigError(
                 f"mig_waves counts what is done in all, so it cannot go down from {highest[unit]}{unit} to {gate}: "
@@ -50,19 +50,13 @@ def read_waves(raw: Any, total: int) -> list[int]:
     return gates
 
 
-def read_unavailable(raw: Any, total: int) -> int:
-    """How many of `total` nodes may be out at a time: a number, or a share that is rounded down, but at least 1."""
-    number, unit = _read(raw, "mig_max_unavailable")
-    return max(1, total * number // 100 if unit else number)
-
-
-def _read(value: Any, name: str) -> tuple[int, str]:
-    found = None if isinstance(value, (bool, float)) else _NUMBER.fullmatch(str(value).strip())
+def _read(gate: Any) -> tuple[int, str]:
+    found = None if isinstance(gate, (bool, float)) else _GATE.fullmatch(str(gate).strip())
     if found is None:
-        raise MigError(f'{name} has {value!r}, which is neither a number of nodes nor a share such as "10%".')
+        raise MigError(f'mig_waves has {gate!r}, which is neither a number of nodes nor a share such as "10%".')
     number, unit = int(found[1]), found[2]
     if number == 0 or (unit and number > 100):
-        raise MigError(f"{name} has {value!r}; it must be at least one node, or more than 0% and at most 100%.")
+        raise MigError(f"mig_waves has {gate!r}; a gate is at least one node, or more than 0% and at most 100%.")
     return number, unit
 
 
