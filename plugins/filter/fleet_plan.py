@@ -12,11 +12,11 @@ version_added: 0.1.0
 author:
   - gpufleet.mig maintainers (@gpufleet)
 description:
-  - Plans every host of a fleet in one call, predicts what Kubernetes will show of it, and puts together totals, refusals
-    and waves. Nothing is touched, and no GPU, driver or cluster is needed.
+  - Plans every host of a fleet in one call, predicts what Kubernetes will show of it, and puts together totals,
+    refusals and waves. Nothing is touched, and no GPU, driver or cluster is needed.
   - What is wrong with one host's variables refuses that host and does not stop the others' plan.
   - The playbook C(gpufleet.mig.plan) gathers the input and shows the result.
-positional: waves, max_unavailable, max_destroy
+positional: waves, max_unavailable, clusters
 options:
   _input:
     description:
@@ -24,12 +24,13 @@ options:
       - C(node) is the name of its Kubernetes node, C(kubernetes) V(false) for a host in no cluster.
       - C(gpus) and C(facts) are RV(gpufleet.mig.mig_info#module:gpus) and RV(gpufleet.mig.mig_info#module:host) of a
         host that was read; C(unread) says why one was not.
-      - C(mig_gpus) describes the GPUs of a host that was not read, a list of mappings with C(model) (a key or name of the
-        product facts), C(count), and what stands there with C(mig) (V(enabled) or V(disabled)) and C(instances).
+      - C(mig_gpus) describes the GPUs of a host that was not read, a list of mappings with C(model) (a key or name of
+        the product facts), C(count), and what stands there with C(mig) (V(enabled) or V(disabled)) and C(instances).
       - C(layout), C(layouts), C(unlisted_gpus), C(mode_changes), C(strategy) and C(plugin_config) are the inventory's
         variables of these names without their prefix.
-      - C(shown) is what the cluster shows of the node now, with C(allocatable) and C(labels) as
-        RV(gpufleet.mig.node_gpu_info#module:nodes) has them.
+      - C(cluster) names the cluster that was asked about its node, as in O(clusters). C(feature_discovery) V(false)
+        leaves labels out. C(invalid) refuses the host with this sentence.
+      - C(max_destroy) is how many instances a run over the whole fleet may destroy; the smallest of all hosts counts.
       - C(pods) are the pods that hold a device, each a mapping with C(namespace), C(name) and C(uuids).
     type: list
     elements: dict
@@ -45,9 +46,13 @@ options:
     description: How many hosts of a wave may be out at a time, a number or a share of all hosts.
     type: raw
     default: 1
-  max_destroy:
-    description: How many instances a run may destroy; V(null) is any number.
-    type: int
+  clusters:
+    description:
+      - What clusters show now, each a pair of its name (the list of texts that hosts have as C(cluster)) and what
+        M(gpufleet.mig.node_gpu_info) returned. Where that has no C(nodes), its C(msg) becomes a note.
+    type: list
+    elements: list
+    default: []
 seealso:
   - plugin: gpufleet.mig.plan
     plugin_type: filter
@@ -67,13 +72,6 @@ EXAMPLES = r"""
       - host: gpu-02
         mig_gpus: [{model: h100-sxm5-80gb, count: 8, instances: {1g.10gb: 7}}]
         layout: [{gpus: "0-3", instances: {3g.40gb: 2}}, {gpus: rest, preset: all-1g.10gb}]
-
-- name: Take at most 50 instances away in one run
-  ansible.builtin.assert:
-    that: plan.destroy.count <= 50
-    fail_msg: "{{ plan.destroy.instances | join(', ') }}"
-  vars:
-    plan: "{{ hosts | gpufleet.mig.fleet_plan(max_destroy=50) }}"
 """
 
 RETURN = r"""
@@ -115,9 +113,9 @@ _value:
           type: str
         gpus:
           description:
-            - The plan of each GPU as RV(gpufleet.mig.plan#filter:_value.gpus), and beside it C(name), C(changes), C(map)
-              (the slices C(before) and C(after)) and C(by_hand) (the nvidia-smi commands in their order, each with
-              C(command) and C(note)). Of a refused host as it stands.
+            - The plan of each GPU as RV(gpufleet.mig.plan#filter:_value.gpus), and beside it C(name), C(changes),
+              C(map) (the slices C(before) and C(after)) and C(by_hand) (the nvidia-smi commands in their order, each
+              with C(command) and C(note)). Of a refused host as it stands.
           type: list
           elements: dict
         instances:
@@ -144,7 +142,9 @@ _value:
           C(reboots), C(blockers) and C(resources). What is refused counts as it stands.
       type: dict
     destroy:
-      description: What goes, with C(count), C(most) (O(max_destroy)) and C(instances), a line for each.
+      description:
+        - What goes, with C(count), C(most) (the limit, V(null) where none is set), C(stops) (whether it is over that)
+          and C(instances), a line for each.
       type: dict
     refused:
       description: Hosts that are refused, each with C(host) and C(reason).
@@ -171,14 +171,13 @@ from ansible_collections.gpufleet.mig.plugins.module_utils._fleet_plan import pl
 from ansible_collections.gpufleet.mig.plugins.module_utils._waves import DEFAULT_GATES
 
 
-def fleet_plan(
-    hosts: Any, waves: Any = DEFAULT_GATES, max_unavailable: Any = 1, max_destroy: Any = None
-) -> dict[str, Any]:
+def fleet_plan(hosts: Any, waves: Any = DEFAULT_GATES, max_unavailable: Any = 1, clusters: Any = ()) -> dict[str, Any]:
     """See DOCUMENTATION. AnsibleFilterError carries the sentence for input or settings that cannot be read."""
     if not isinstance(hosts, list) or not all(isinstance(host, Mapping) and "host" in host for host in hosts):
         raise AnsibleFilterError("gpufleet.mig.fleet_plan works on a list of mappings that each have the key host.")
     try:
-        return plan_fleet(_plain(hosts), waves=waves, max_unavailable=max_unavailable, max_destroy=max_destroy)
+        answers = _plain(list(clusters))
+        return plan_fleet(_plain(hosts), waves=waves, max_unavailable=max_unavailable, clusters=answers)
     except MigError as error:
         raise AnsibleFilterError(f"gpufleet.mig.fleet_plan: {error}") from error
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.gpufleet.mig.plugins.module_utils._plan_words import places
+
 UNKNOWN_ID = "ID"
 """Stands for the number of a GPU instance that only the driver gives, or that was not read."""
 
@@ -25,10 +27,26 @@ def by_hand(part: Mapping[str, Any], gpu: Mapping[str, Any]) -> list[dict[str, s
     if not part["feasible"]:
         return []
     smi = f"nvidia-smi mig -i {part['index']}"
-    steps = [*_inside_that_stay(smi, part), *_destroyed(smi, part, gpu), *_mode(part), *_created(smi, part)]
+    steps = [
+        *_look_up(smi, part),
+        *_inside_that_stay(smi, part),
+        *_destroyed(smi, part, gpu),
+        *_mode(part),
+        *_created(smi, part),
+    ]
     for instance in part["keep"]:
-        steps += _compute(smi, _id(instance), _known(smi, instance), instance["compute"]["create"])
+        steps += _compute(smi, _id(instance), _where(instance), instance["compute"]["create"])
     return steps
+
+
+def _look_up(smi: str, part: Mapping[str, Any]) -> list[dict[str, str]]:
+    """How to find the IDs of instances that are touched one by one and were not read."""
+    named = [one for one in part["keep"] if one["compute"]["destroy"] or one["compute"]["create"]]
+    named += part["destroy"] if part["keep"] else []
+    unknown = any(one.get("gi_id") is None for one in named)
+    inside = any(ci.get("ci_id") is None for one in part["keep"] for ci in one["compute"]["destroy"])
+    steps = [_step(f"{smi} -lgi", "shows the ID of each GPU instance beside its place")] if unknown else []
+    return [*steps, _step(f"{smi} -lci", "shows those of the compute instances")] if inside else steps
 
 
 def _step(command: str, note: str) -> dict[str, str]:
@@ -39,17 +57,15 @@ def _id(instance: Mapping[str, Any]) -> str:
     return UNKNOWN_ID if instance.get("gi_id") is None else str(instance["gi_id"])
 
 
-def _known(smi: str, instance: Mapping[str, Any]) -> str:
-    """Which GPU instance is meant, and how to find its ID where it was not read."""
-    said = f"{instance['profile']} at {instance['start']}"
-    return said if instance.get("gi_id") is not None else f"{said}; {smi} -lgi shows its ID"
+def _where(instance: Mapping[str, Any]) -> str:
+    return f"{instance['profile']} at {instance['start']}"
 
 
 def _inside_that_stay(smi: str, part: Mapping[str, Any]) -> list[dict[str, str]]:
     return [
         _step(
             f"{smi} -dci -gi {_id(instance)} -ci {UNKNOWN_ID if ci.get('ci_id') is None else ci['ci_id']}",
-            f"destroy {ci['profile']} inside {_known(smi, instance)}",
+            f"destroy {ci['profile']} inside {_where(instance)}",
         )
         for instance in part["keep"]
         for ci in instance["compute"]["destroy"]
@@ -59,11 +75,15 @@ def _inside_that_stay(smi: str, part: Mapping[str, Any]) -> list[dict[str, str]]
 def _destroyed(smi: str, part: Mapping[str, Any], gpu: Mapping[str, Any]) -> list[dict[str, str]]:
     """Compute instances first: a GPU instance with one in it is in use."""
     inside = {(one["profile"], one["start"]): one["compute_instances"] for one in gpu["instances"]}
+    full = [one for one in part["destroy"] if inside.get((one["profile"], one["start"]))]
+    if not part["keep"] and len(part["destroy"]) > 1:
+        emptied = [_step(f"{smi} -dci", "destroy all compute instances")] if full else []
+        return [*emptied, _step(f"{smi} -dgi", f"destroy all GPU instances: {places(part['destroy'])}")]
     steps = []
     for instance in part["destroy"]:
-        if inside.get((instance["profile"], instance["start"])):
-            steps.append(_step(f"{smi} -dci -gi {_id(instance)}", f"empty {_known(smi, instance)}"))
-        steps.append(_step(f"{smi} -dgi -gi {_id(instance)}", f"destroy {_known(smi, instance)}"))
+        if instance in full:
+            steps.append(_step(f"{smi} -dci -gi {_id(instance)}", f"empty {_where(instance)}"))
+        steps.append(_step(f"{smi} -dgi -gi {_id(instance)}", f"destroy {_where(instance)}"))
     return steps
 
 
@@ -84,13 +104,12 @@ def _created(smi: str, part: Mapping[str, Any]) -> list[dict[str, str]]:
     whole = [one for one in part["create"] if [ci["profile"] for ci in one["compute_instances"]] == [one["profile"]]]
     steps = []
     if whole:
-        said = ", ".join(f"{one['profile']} at {one['start']}" for one in whole)
-        steps.append(_step(f"{smi} -cgi {','.join(map(_place, whole))} -C", f"create {said}"))
+        steps.append(_step(f"{smi} -cgi {','.join(map(_place, whole))} -C", f"create {places(whole)}"))
     for one in part["create"]:
         if one in whole:
             continue
         empty = "" if one["compute_instances"] else ", without compute instance"
-        where = f"{one['profile']} at {one['start']}"
+        where = _where(one)
         steps.append(_step(f"{smi} -cgi {_place(one)}", f"create {where}{empty}"))
         steps += _compute(smi, UNKNOWN_ID, f"{where}; the command before prints its ID", one["compute_instances"])
     return steps

@@ -28,16 +28,16 @@ def plan_fleet(
     *,
     waves: Any = DEFAULT_GATES,
     max_unavailable: Any = 1,
-    max_destroy: Any = None,
+    clusters: Iterable[tuple[Sequence[str], Mapping[str, Any]]] = (),
 ) -> Report:
     """The plan of the fleet; the filter fleet_plan documents its shape. MigError for settings that cannot be read."""
-    most = read_max_destroy(max_destroy)
-    reports = [report(host) for host in hosts]
+    answers = {tuple(name): answer for name, answer in clusters}
+    reports = [report(host, answers.get(tuple(host.get("cluster") or ()))) for host in hosts]
     going = [line for one in reports if one["status"] in PENDING for line in destroyed(one["host"], one["gpus"])]
     return {
         "drift": any(one["status"] != "unchanged" for one in reports),
         "fleet": _totals(reports),
-        "destroy": {"count": len(going), "most": most, "instances": going},
+        "destroy": _against_limit(going, hosts),
         "refused": _with_reason(reports, "refused"),
         "not_planned": _with_reason(reports, "not_planned"),
         "waves": _waves(reports, waves, max_unavailable),
@@ -45,10 +45,21 @@ def plan_fleet(
     }
 
 
-def read_max_destroy(value: Any) -> int | None:
-    """How many instances a run may destroy; None where nobody set it. MigError for what is no number."""
-    if value is None or value == "":
-        return None
+def guard(plans: Mapping[str, Mapping[str, Any]], variables: Mapping[str, Mapping[str, Any]]) -> Report:
+    """{count, most, instances, stops} for the plans of single hosts by host, and the variables of these hosts."""
+    going = [line for host, plan in plans.items() if plan["feasible"] for line in destroyed(host, plan["gpus"])]
+    limits = [{"max_destroy": of_host.get("mig_max_destroy")} for of_host in variables.values()]
+    return _against_limit(going, limits)
+
+
+def _against_limit(going: list[str], hosts: Iterable[Mapping[str, Any]]) -> Report:
+    """A limit is for the whole run: the smallest that any host of it has. MigError for one that is no number."""
+    limits = [_limit(host["max_destroy"]) for host in hosts if host.get("max_destroy") not in (None, "")]
+    most = min(limits, default=None)
+    return {"count": len(going), "most": most, "stops": most is not None and len(going) > most, "instances": going}
+
+
+def _limit(value: Any) -> int:
     if isinstance(value, (bool, float)) or not str(value).strip().isdigit():
         raise MigError(f"mig_max_destroy is {value!r}; write how many instances a run may destroy, from 0 on.")
     return int(value)

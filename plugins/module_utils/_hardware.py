@@ -1,7 +1,7 @@
 # Copyright (c) 2026 gpufleet.mig maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The GPUs of a host that nobody can ask, as mig_info would show them: from the inventory and the product facts. Pure."""
+"""The GPUs of a host that nobody can ask, as mig_info would show them: from inventory and product facts. Pure."""
 
 from __future__ import annotations
 

@@ -34,8 +34,8 @@ PENDING = ("changes", "blocked")
 """The states of hosts whose GPUs are to be changed."""
 
 
-def report(host: Host) -> Report:
-    """The report on one host; the filter fleet_plan documents its keys and those of `host`.
+def report(host: Host, cluster: Mapping[str, Any] | None = None) -> Report:
+    """The report on one host; the filter fleet_plan documents its keys, those of `host` and those of `cluster`.
 
     `status` is unchanged, changes, blocked (something uses what has to go), unpublished (only the cluster differs),
     refused, or not_planned. What is wrong with the host's own variables refuses that host and raises nothing.
@@ -57,14 +57,30 @@ def report(host: Host) -> Report:
     }
     gpus: list[dict[str, Any]] | None = None
     try:
+        if host.get("invalid"):
+            raise MigError(f"its variables cannot be read: {host['invalid']}")
         gpus = _gpus(host, found)
         if gpus is not None:
-            _plan(host, gpus, found)
+            _plan(_with_shown(host, cluster, found), gpus, found)
     except MigError as error:
         found.update(status="refused", reason=str(error))
         if gpus is not None:
             _stays(host, gpus, found)
     return found
+
+
+def _with_shown(host: Host, cluster: Mapping[str, Any] | None, found: Report) -> Host:
+    """The host with what its node shows now as `shown`, if the cluster was asked and has the node."""
+    if cluster is None:
+        return host
+    if cluster.get("nodes") is None:
+        found["notes"].append(f"the cluster was not read: {cluster.get('msg') or 'it gave no answer'}")
+        return host
+    node = cluster["nodes"].get(found["node"]) or {}
+    if not node.get("exists"):
+        found["notes"].append(f"the cluster has no node {found['node']}")
+        return host
+    return {**host, "shown": node}
 
 
 def _gpus(host: Host, found: Report) -> list[dict[str, Any]] | None:
@@ -160,14 +176,17 @@ class _Published:
         self.error = ""
         self.facts = host.get("facts") or {}
         self.shown = host.get("shown") or {}
+        self.described = self.inside and host.get("feature_discovery", True) is not False
         if not self.inside:
             return
         strategy, config = host.get("strategy") or "mixed", host.get("plugin_config")
         offered = expected_resources(gpus, strategy, config)
-        described = expected_labels(gpus, strategy, self.facts or UNKNOWN_FACTS, config)
-        self.resources = offered["resources"]
-        self.labels = [self._comparable(one) for one in [described["labels"], *described["alternatives"]]]
-        self.error = "; ".join(filter(None, [offered["error"], described["error"]]))
+        self.resources, errors = offered["resources"], [offered["error"]]
+        if self.described:
+            labels = expected_labels(gpus, strategy, self.facts or UNKNOWN_FACTS, config)
+            self.labels = [self._comparable(one) for one in [labels["labels"], *labels["alternatives"]]]
+            errors.append(labels["error"])
+        self.error = "; ".join(filter(None, errors))
 
     def _comparable(self, labels: Mapping[str, str]) -> dict[str, str]:
         known = gfd_labels(labels)
@@ -190,7 +209,7 @@ class _Published:
 
     def label_changes(self, after: _Published) -> dict[str, dict[str, str | None]] | None:
         """{key: {before, after}} of the labels that change, from those of the node where they are known."""
-        if not self.inside:
+        if not self.described:
             return None
         shown = self.shown.get("labels")
         here = self.labels[0] if shown is None else self._comparable(shown)

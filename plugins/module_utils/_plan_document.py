@@ -13,6 +13,7 @@ from ansible_collections.gpufleet.mig.plugins.module_utils._plan_words import (
     capacity,
     gpu_lines,
     gpu_title,
+    label_digest,
     label_lines,
     resource_line,
     still,
@@ -74,7 +75,7 @@ def _text_of(host: Part) -> list[str]:
         lines.append(f"pods that must move: {', '.join(host['pods'])}")
     if host["status"] in (*DETAILED, "unpublished"):
         lines += [f"allocatable {resource_line(key, sides)}" for key, sides in (host["resources"] or {}).items()]
-        lines += [f"label {line}" for line in label_lines(host["labels"] or {})]
+        lines += [f"label {line}" for line in label_digest(host["labels"] or {})]
     return lines
 
 

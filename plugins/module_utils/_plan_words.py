@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -21,6 +22,8 @@ STATES = {
     "unchanged": "as wanted",
 }
 """What a person reads for the status of a host."""
+
+_PROFILE_LABEL = re.compile(r"(nvidia\.com/mig-[^/]*?gb(?:[.-](?:me|gfx)(?:\.all)?)?)\.")
 
 
 def count(number: int, one: str, many: str = "") -> str:
@@ -48,7 +51,7 @@ def summary(plan: Part) -> list[str]:
     if fleet["blockers"]:
         lines.append(f"{count(fleet['blockers'], 'process', 'processes')} would lose what goes: see blocked by.")
     going = plan["destroy"]
-    if going["most"] is not None and going["count"] > going["most"]:
+    if going["stops"]:
         lines.append(
             f"mig_max_destroy is {going['most']} and {going['count']} instances would go: gpufleet.mig.site stops "
             "before anything is touched, unless mig_confirm_destroy is true."
@@ -78,7 +81,7 @@ def gpu_lines(part: Part) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for heading, instances in (("keep", part["keep"]), ("destroy", part["destroy"]), ("create", part["create"])):
         if instances:
-            rows.append((heading, _places(instances)))
+            rows.append((heading, places(instances)))
     for instance in part["keep"]:
         for heading in ("destroy", "create"):
             cis = instance["compute"][heading]
@@ -90,7 +93,7 @@ def gpu_lines(part: Part) -> list[tuple[str, str]]:
     return rows
 
 
-def _places(instances: Iterable[Part]) -> str:
+def places(instances: Iterable[Part]) -> str:
     """1g.10gb at 0, 1, 2; 3g.40gb at 4 (in use)."""
     groups: dict[str, list[str]] = {}
     for instance in sorted(instances, key=lambda one: int(one["start"])):
@@ -131,6 +134,21 @@ def label_lines(labels: Mapping[str, Mapping[str, str | None]]) -> list[str]:
         else:
             lines.append(f"~ {key}: {sides['before']} -> {sides['after']}")
     return lines
+
+
+def label_digest(labels: Mapping[str, Mapping[str, str | None]]) -> list[str]:
+    """The same in few lines: labels of one MIG profile that all come or all go are counted."""
+    groups: dict[tuple[str, str], int] = {}
+    others = {}
+    for key, sides in labels.items():
+        found = _PROFILE_LABEL.match(key)
+        if found and None in sides.values():
+            sign = "+" if sides["before"] is None else "-"
+            groups[(sign, found[1])] = groups.get((sign, found[1]), 0) + 1
+        else:
+            others[key] = sides
+    counted = [f"{sign} {prefix}.* ({count(number, 'label')})" for (sign, prefix), number in groups.items()]
+    return [*label_lines(others), *counted]
 
 
 def capacity(left: Mapping[str, int]) -> str:

@@ -55,6 +55,7 @@ def _by_start(gpu: Gpu) -> list[dict[str, Any]]:
 def _slices(gpu: Gpu) -> int:
     """Memory slices of the board; of a board that no one knows, those that its instances cover."""
     rows = gpu.get("profiles")
+    known: int
     if rows:
         known = max(start + row["size"] for row in rows for start in row["starts"])
     else:
