@@ -104,7 +104,8 @@ def _conflict(board: Board, bag: Bag) -> str:
     """The smallest part of the bag that does not fit by itself, and what its profiles need."""
     limit = broken_limit(dict(sorted(bag, key=lambda item: item[0].name)))
     if limit is not None:
-        return limit
+        many = [profile for profile, count in bag if count > profile.most and "+me" not in profile.attributes]
+        return f"{limit} ({_needs(many[0])})" if many and many[0].name in limit else limit
     core = {profile: min(count, board.slices + 1) for profile, count in bag}
     for profile in sorted(core, key=lambda profile: profile.shape):
         while core[profile] and not _fits(board, _trimmed(core, profile)):

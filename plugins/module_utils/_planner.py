@@ -25,7 +25,7 @@ from ansible_collections.gpufleet.mig.plugins.module_utils._gpu_plan import (
     refused,
 )
 from ansible_collections.gpufleet.mig.plugins.module_utils._layout import Wish, built_in_instances
-from ansible_collections.gpufleet.mig.plugins.module_utils._profiles import Board, board_of, describe
+from ansible_collections.gpufleet.mig.plugins.module_utils._profiles import Board, board_of, describe, ranges
 from ansible_collections.gpufleet.mig.plugins.module_utils._transition import (
     Kind,
     Standing,
@@ -64,17 +64,30 @@ def plan_host(
 
     wishes = assign(ordered, layout, layouts or {}, unlisted, disturbance) if layout is not None else {}
     plans = [plan_gpu(gpu, wishes.get(gpu["index"]), allow) for gpu in ordered]
-    reasons = [plan.public["reason"] for plan in plans if not plan.public["feasible"]]
+    reasons = [(gpu, str(plan.public["reason"])) for gpu, plan in zip(ordered, plans) if not plan.public["feasible"]]
     feasible = not reasons
     return {
         "feasible": feasible,
         "changed": feasible and any(plan.changes for plan in plans),
-        "reason": " ".join(reasons) or None,
+        "reason": _once(reasons) or None,
         "differences": differences([plan.public for plan in plans]),
         "gpus": [plan.public for plan in plans],
         "reboot_required": feasible and any(plan.public["reboot"] for plan in plans),
         "after": [plan.after for plan in plans] if feasible else list(ordered),
     }
+
+
+def _once(reasons: Sequence[tuple[Gpu, str]]) -> str:
+    """The sentences, one for all GPUs of a model that are refused for the same reason."""
+    same: dict[tuple[str, str], list[int]] = {}
+    for gpu, reason in reasons:
+        who = describe(gpu)
+        rest = reason[len(who) :] if reason.startswith(who) else ""
+        same.setdefault((str(gpu.get("name")), rest) if rest else (reason, ""), []).append(int(gpu["index"]))
+    sentences = []
+    for (name, rest), indices in same.items():
+        sentences.append(describe({"index": ranges(indices), "name": name}) + rest if rest else name)
+    return " ".join(sentences)
 
 
 def plan_gpu(gpu: Gpu, wish: Wish | None, allow: Collection[str] = WAYS) -> GpuPlan:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, fields
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
@@ -174,6 +175,7 @@ def _multiprocessors(profile: Mapping[str, Any], part: Mapping[str, Any], partia
     return known
 
 
+@lru_cache(maxsize=1024)
 def _gigabytes(gpu_mib: int | None, instance_mib: int | None, named: int) -> int:
     """The GB in a profile's name: the share of the GPU's memory, rounded up to eighths, of its GiB rounded up.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import ceil
@@ -34,13 +35,14 @@ class ProfileName:
     gigabytes: int
     attributes: str
 
-    @classmethod
-    def parse(cls, text: str) -> ProfileName | None:
+    @staticmethod
+    @lru_cache(maxsize=4096)
+    def parse(text: str) -> ProfileName | None:
         match = NAME.fullmatch(text)
         if match is None:
             return None
         compute = int(match["c"]) if match["c"] else None
-        return cls(compute, int(match["g"]), int(match["gb"]), match["attributes"])
+        return ProfileName(compute, int(match["g"]), int(match["gb"]), match["attributes"])
 
 
 @dataclass(frozen=True)
@@ -283,6 +285,17 @@ def _board(rows: tuple[tuple[Any, ...], ...], totals: frozenset[int]) -> Board:
 def describe(gpu: dict[str, Any]) -> str:
     """How sentences name a GPU: GPU 0 (NVIDIA A30)."""
     return f"GPU {gpu['index']} ({gpu.get('name') or 'unnamed'})"
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """0, 2-5 for 0, 2, 3, 4, 5."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def resolve(board: Board, who: str, name: str) -> Profile:

@@ -54,10 +54,15 @@ def _by_start(gpu: Gpu) -> list[dict[str, Any]]:
 
 def _slices(gpu: Gpu) -> int:
     """Memory slices of the board; of a board that no one knows, those that its instances cover."""
-    try:
-        known = board_of(dict(gpu)).slices
-    except LayoutError:
-        known = 0
+    rows = gpu.get("profiles")
+    known: int
+    if rows:
+        known = max(start + row["size"] for row in rows for start in row["starts"])
+    else:
+        try:
+            known = board_of(dict(gpu)).slices
+        except LayoutError:
+            known = 0
     return max([known, *(int(instance["start"] + instance["size"]) for instance in _by_start(gpu))])
 
 

@@ -1,0 +1,175 @@
+# Copyright (c) 2026 gpufleet.mig maintainers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan of a fleet: what each host's state is, what it sums up to, and what a person reads."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from unit.planner_support import gpu, instance, standing
+
+from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
+from ansible_collections.gpufleet.mig.plugins.module_utils._fleet_plan import plan_fleet
+from ansible_collections.gpufleet.mig.plugins.module_utils._plan_document import markdown, text
+
+FACTS = {"driver_version": "580.82.07", "cuda_version": "13.0", "machine": "DGX", "gpu_mode": "compute"}
+A100 = "a100-sxm4-80gb"
+SEVEN = [{"gpus": "all", "instances": {"1g.10gb": 7}}]
+HALVES = [{"gpus": "all", "instances": {"3g.40gb": 2}}]
+
+
+def seven(index: int, *, busy: int | None = None) -> dict[str, Any]:
+    on = gpu(A100, index)
+    return standing(on, *(instance(on, "1g.10gb", start, busy=start == busy) for start in range(7)))
+
+
+def host(name: str, **more: Any) -> dict[str, Any]:
+    """A host that was read: two GPUs of seven instances each, wanted as they stand."""
+    return {"host": name, "gpus": [seven(0), seven(1)], "facts": FACTS, "layout": SEVEN, **more}
+
+
+def one(**more: Any) -> dict[str, Any]:
+    (found,) = plan_fleet([host("gpu-01", **more)])["hosts"]
+    return dict(found)
+
+
+def test_as_wanted_is_no_drift() -> None:
+    plan = plan_fleet([host("gpu-01"), host("gpu-02", kubernetes=False, layout=None)])
+    assert not plan["drift"]
+    assert [each["status"] for each in plan["hosts"]] == ["unchanged", "unchanged"]
+    assert plan["waves"]["waves"] == []
+    assert plan["fleet"]["resources"] == {"nvidia.com/mig-1g.10gb": {"before": 14, "after": 14}}
+    assert plan["fleet"]["instances"] == {"keep": 28, "destroy": 0, "create": 0}
+    assert "2 hosts: 2 as wanted." in text(plan)
+
+
+def test_a_change_says_what_goes_what_comes_and_what_kubernetes_will_show() -> None:
+    found = one(layout=[{"gpus": 1, "instances": {"3g.40gb": 1, "1g.10gb": 3}}])
+    assert found["status"] == "changes"
+    assert found["instances"] == {"keep": 10, "destroy": 4, "create": 1}
+    assert [part["changes"] for part in found["gpus"]] == [False, True]
+    assert found["resources"] == {
+        "nvidia.com/mig-1g.10gb": {"before": 14, "after": 10, "now": None},
+        "nvidia.com/mig-3g.40gb": {"before": 0, "after": 1, "now": None},
+    }
+    assert found["labels"]["nvidia.com/mig-1g.10gb.count"] == {"before": "14", "after": "10"}
+    assert found["labels"]["nvidia.com/mig-3g.40gb.count"] == {"before": None, "after": "1"}
+    drawn = found["gpus"][1]["map"]
+    assert drawn["before"].count("1g.10gb") == 7
+    assert (drawn["after"].count("1g.10gb"), drawn["after"].count("3g.40gb")) == (3, 1)
+
+
+def test_a_process_in_the_way_blocks_and_is_named() -> None:
+    plan = plan_fleet([host("gpu-01", gpus=[seven(0, busy=2), seven(1)], layout=HALVES)])
+    (found,) = plan["hosts"]
+    assert found["status"] == "blocked"
+    assert plan["fleet"]["blockers"] == 1
+    assert "gpu-01 GPU 0: 1g.10gb at 2 (in use)" in plan["destroy"]["instances"]
+    assert "process 4200 (python)" in text(plan)
+
+
+def test_a_refused_host_counts_as_it_stands_and_does_not_stop_the_others() -> None:
+    plan = plan_fleet(
+        [host("gpu-01", layout=[{"gpus": "all", "instances": {"3g.40gb": 3}}]), host("gpu-02", layout=HALVES)]
+    )
+    assert [each["status"] for each in plan["hosts"]] == ["refused", "changes"]
+    assert plan["refused"][0]["host"] == "gpu-01"
+    assert "GPU 0-1 (NVIDIA A100-SXM4-80GB) cannot hold 3 x 3g.40gb" in plan["refused"][0]["reason"]
+    assert plan["destroy"]["count"] == 14
+    assert plan["fleet"]["resources"]["nvidia.com/mig-1g.10gb"] == {"before": 28, "after": 14}
+    assert plan["waves"]["waves"][0]["hosts"] == ["gpu-02"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"layout": [{"gpus": 9, "instances": {}}]}, "selects GPU 9"),
+        ({"strategy": "mixt"}, "no MIG strategy 'mixt'"),
+        ({"unlisted_gpus": "drop", "layout": SEVEN}, "not 'drop'"),
+        ({"gpus": None, "mig_gpus": [{"model": "A100"}]}, "model A100"),
+        ({"strategy": "single", "layout": [{"gpus": 0, "instances": {"3g.40gb": 1}}]}, "cannot be published"),
+        ({"gpus": None, "invalid": "'site' is undefined"}, "'site' is undefined"),
+        ({"plugin_config": "text"}, "config"),
+    ],
+)
+def test_what_is_wrong_with_a_host_is_its_reason(wrong: dict[str, Any], said: str) -> None:
+    found = one(**wrong)
+    assert found["status"] == "refused"
+    assert said in found["reason"]
+    assert said in text(plan_fleet([host("gpu-01", **wrong)]))
+
+
+def test_a_host_that_nobody_knows_is_not_planned_and_counts_as_drift() -> None:
+    plan = plan_fleet([host("gpu-01", gpus=None, unread="unreachable: no route"), host("gpu-02")])
+    assert plan["not_planned"] == [{"host": "gpu-01", "reason": "unreachable: no route"}]
+    assert plan["drift"]
+    assert plan["fleet"]["hosts"]["unchanged"] == 1
+
+
+def test_what_was_read_wins_over_what_the_inventory_says_of_the_hardware() -> None:
+    described = {"mig_gpus": [{"model": "A30", "count": 4}]}
+    assert one(**described)["source"] == "hardware"
+    found = one(**described, gpus=None, unread="unreachable", layout="all-1g.6gb")
+    assert (found["source"], found["status"]) == ("inventory", "changes")
+    assert "unreachable" in found["notes"][0]
+    assert found["resources"]["nvidia.com/mig-1g.6gb"]["after"] == 16
+
+
+def asked(allocatable: dict[str, int], labels: dict[str, str] | None = None) -> list[Any]:
+    node = {"exists": True, "allocatable": allocatable, "labels": labels}
+    return [(["prod", ""], {"nodes": {"gpu-01": node}})]
+
+
+def test_a_cluster_that_does_not_show_the_hardware_is_to_be_published() -> None:
+    right = {"nvidia.com/mig-1g.10gb": 14, "nvidia.com/gpu": 0}
+    known = host("gpu-01", cluster=["prod", ""])
+    (found,) = plan_fleet([known], clusters=asked(right))["hosts"]
+    assert found["status"] == "unchanged"
+    (found,) = plan_fleet([known], clusters=asked({"nvidia.com/mig-1g.10gb": 13}))["hosts"]
+    assert found["status"] == "unpublished"
+    assert "nvidia.com/mig-1g.10gb is 13 and will be 14" in found["reason"]
+    (found,) = plan_fleet([known], clusters=asked(right, {"nvidia.com/mig-1g.10gb.count": "13"}))["hosts"]
+    assert found["status"] == "unpublished"
+    assert found["labels"]["nvidia.com/mig-1g.10gb.count"] == {"before": "13", "after": "14"}
+
+
+@pytest.mark.parametrize("answer", [{"msg": "connection refused"}, {"nodes": {"gpu-01": {"exists": False}}}])
+def test_without_an_answer_of_the_cluster_the_hardware_is_planned(answer: dict[str, Any]) -> None:
+    (found,) = plan_fleet([host("gpu-01", cluster=["prod", ""])], clusters=[(["prod", ""], answer)])["hosts"]
+    assert found["status"] == "unchanged"
+    assert found["notes"]
+
+
+def test_the_smallest_limit_of_any_host_is_that_of_the_run() -> None:
+    hosts = [host("gpu-01", layout=HALVES, max_destroy=100), host("gpu-02", max_destroy="13")]
+    plan = plan_fleet(hosts)
+    assert (plan["destroy"]["count"], plan["destroy"]["most"], plan["destroy"]["stops"]) == (14, 13, True)
+    assert "mig_confirm_destroy" in text(plan)
+    hosts[1]["max_destroy"] = 14
+    assert not plan_fleet(hosts)["destroy"]["stops"]
+    hosts[1]["max_destroy"] = "some"
+    with pytest.raises(MigError, match="mig_max_destroy is 'some'"):
+        plan_fleet(hosts)
+
+
+def test_only_pods_on_what_goes_have_to_move() -> None:
+    pods = [
+        {"namespace": "ml", "name": "stays", "uuids": ["MIG-0-0-0"]},
+        {"namespace": "ml", "name": "goes", "uuids": ["MIG-0-0-0", "MIG-1-6-0"]},
+    ]
+    wish = [{"gpus": 1, "instances": {"1g.10gb": 4, "3g.40gb": 1}}]
+    assert one(layout=wish, pods=pods)["pods"] == ["ml/goes"]
+    assert one(layout="all-disabled", pods=pods)["pods"] == ["ml/goes", "ml/stays"]
+    assert one(pods=pods)["pods"] == []
+
+
+def test_the_document_of_a_review_has_every_host_and_the_json_is_plain() -> None:
+    plan = plan_fleet([host("gpu-01", layout=HALVES), host("gpu-02"), host("gpu-03", gpus=None)])
+    read = markdown(plan)
+    assert "| gpu-02 | as wanted |" in read
+    assert "| gpu-03 | not planned |" in read
+    assert "nvidia-smi mig -i 1 -cgi 9:0,9:4 -C" in read
+    assert read.count("```") % 2 == 0
+    assert json.loads(json.dumps(plan)) == plan
