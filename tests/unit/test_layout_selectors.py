@@ -92,7 +92,10 @@ def test_all_and_rest_mean_gpus_that_can_do_mig() -> None:
         ([{"gpus": "everything", "instances": ONE}], r"does not select GPUs by everything; write all, rest, an index"),
         ([{"gpus": True, "instances": ONE}], r"does not select GPUs by true"),
         ([{"gpus": [], "instances": ONE}], r"does not select GPUs by \[\]"),
-        ([{"gpus": {}, "instances": ONE}], r"selects GPUs by nothing; known keys are index, uuid, pci, model, count"),
+        (
+            [{"gpus": {}, "instances": ONE}],
+            r"selects GPUs by nothing; known keys are index, uuid, pci, device_id, model, count",
+        ),
         ([{"gpus": {"name": "x"}, "instances": ONE}], r"selects GPUs by name; known keys"),
         ([{"gpus": {"model": 5}, "instances": ONE}], r"selects GPUs by model 5; write text"),
         ([{"gpus": {"count": 0}, "instances": ONE}], r"wants 0 GPUs; write a number from 1 on"),
