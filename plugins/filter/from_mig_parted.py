@@ -44,12 +44,10 @@ EXAMPLES = r"""
 # group_vars/gpu_nodes.yml
 mig_layout: "{{ lookup('ansible.builtin.file', 'config.yaml') | gpufleet.mig.from_mig_parted('all-balanced') }}"
 
-# with the file's name in messages, and as a preset that other layouts refer to
+# presets that other layouts refer to, with the file's name in messages, and from the GPU operator's config map
 mig_layouts:
-  mixed-use: "{{ lookup('ansible.builtin.file', 'config.yaml') | gpufleet.mig.from_mig_parted('custom', 'config.yaml') }}"
-
-# from the GPU operator's config map
-mig_layout: "{{ config_map.data['config.yaml'] | gpufleet.mig.from_mig_parted('all-1g.10gb') }}"
+  shared: "{{ lookup('ansible.builtin.file', 'c.yaml') | gpufleet.mig.from_mig_parted('shared', 'c.yaml') }}"
+  small: "{{ config_map.data['config.yaml'] | gpufleet.mig.from_mig_parted('all-1g.10gb', 'config map') }}"
 """
 
 RETURN = r"""

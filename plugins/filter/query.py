@@ -93,7 +93,7 @@ def _why(error: Exception) -> str:
     if isinstance(error, jmespath.exceptions.ArityError):
         return f"is wrong: {str(error)[:1].lower()}{str(error)[1:]}"
     if isinstance(error, jmespath.exceptions.ParseError):
-        hint = ": write numbers in backticks" if error.token_type == "NUMBER" else ""
+        hint = ": write numbers in backticks" if str(error.token_value).isdigit() else ""
         return f"cannot be read at column {error.lex_position + 1}, from {str(error.token_value)!r} on{hint}"
     return f"fails: {error}".rstrip(".")
 
