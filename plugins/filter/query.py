@@ -80,8 +80,8 @@ def query(data: Any, expression: str) -> Any:
         raise AnsibleFilterError(f"gpufleet.mig.query wants a JMESPath expression as text, not {expression!r}.")
     try:
         return jmespath.search(str(expression), _plain(data))
-    except jmespath.exceptions.JMESPathError as error:
-        raise AnsibleFilterError(f"The JMESPath expression {str(expression)!r} {_why(error)}.") from error
+    except jmespath.exceptions.JMESPathError as error:  # from None: Ansible would add the library's drawing
+        raise AnsibleFilterError(f"The JMESPath expression {str(expression)!r} {_why(error)}.") from None
 
 
 def _why(error: Exception) -> str:

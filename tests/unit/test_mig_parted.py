@@ -282,6 +282,7 @@ def test_a_bad_file_is_named_with_its_remedy(source: Any, sentence: str) -> None
     with pytest.raises(AnsibleFilterError) as caught:
         from_mig_parted(source, None, "f.yaml")
     assert str(caught.value).startswith(sentence)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_profile_that_the_board_lacks_is_found_when_planned() -> None:
