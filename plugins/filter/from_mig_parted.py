@@ -80,7 +80,7 @@ def from_mig_parted(source: Any, config: str | None = None, file: str | None = N
             mark = error.problem_mark or error.context_mark
             at = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
             raise AnsibleFilterError(f"{file or 'The mig-parted file'} is no YAML: {error.problem}{at}.") from None
-        except yaml.YAMLError as error:
+        except yaml.YAMLError:
             raise AnsibleFilterError(f"{file or 'The mig-parted file'} is no YAML: it is not text.") from None
     try:
         return _mig_parted.from_mig_parted(source, config, file)

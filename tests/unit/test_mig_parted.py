@@ -24,7 +24,7 @@ from ansible_collections.gpufleet.mig.plugins.module_utils._planner import plan_
 PUBLISHED = list(published())
 
 
-def each(choice: Callable[[str, dict[str, Any]], bool] = lambda _name, _config: True) -> Any:
+def each(choice: Callable[[str, dict[str, Any]], bool] = lambda _name, _config: True) -> pytest.MarkDecorator:
     """Runs a test for the published configurations that `choice` takes."""
     chosen = [pytest.param(name, config, id=label) for label, name, config in PUBLISHED if choice(name, config)]
     assert chosen
