@@ -53,9 +53,14 @@ def _spread(
     owners: dict[int, Entry] = {}
     chosen: list[tuple[Entry, list[Gpu]]] = []
     for entry in entries:
-        if is_rest(entry.gpus) or wanted_count(entry.gpus, entry.label) is not None:
+        counts = wanted_count(entry.gpus, entry.label) is not None
+        if entry.override and (counts or is_rest(entry.gpus)):
+            raise LayoutError(f"The {entry.label} takes what other entries leave, so it cannot override them.")
+        if entry.optional and counts:
+            raise LayoutError(f"The {entry.label} wants a number of GPUs, so it cannot be optional.")
+        if counts or is_rest(entry.gpus):
             continue
-        found = select(entry.gpus, gpus, entry.label)
+        found = select(entry.gpus, gpus, entry.label, missing_ok=entry.optional)
         _claim(owners, entry, found)
         chosen.append((entry, found))
     rest = [entry for entry in entries if is_rest(entry.gpus)]
@@ -65,7 +70,8 @@ def _spread(
     free = [gpu for gpu in gpus if gpu["index"] not in owners]
     if counted:
         fate = _surely_uniform(rest[0], presets, "beside entries that count") if rest else leave
-        some_left = bool(rest) and fate is not None and fate.enabled  # else the rest hits no GPU
+        # else the rest hits no GPU
+        some_left = bool(rest) and not rest[0].optional and fate is not None and fate.enabled
         for entry, found in _pick(gpus, free, counted, presets, fate, disturbance, some_left=some_left):
             _claim(owners, entry, found)
             chosen.append((entry, found))
@@ -74,15 +80,16 @@ def _spread(
     wishes: dict[int, Wish] = {}
     for entry, found in chosen:
         if not found and gpus and entry.gpus in ("all", "rest"):
-            wish = _uniform(entry, presets)
+            wish = uniform(entry, presets)
             if wish is not None and not wish.enabled:  # a GPU without MIG has it disabled
                 continue
-        if not found:
+        if not found and not entry.optional:
             raise LayoutError(f"The {entry.label} hits no GPU{_why_none(gpus, owners, entry)}.")
+        mine = [gpu for gpu in found if owners.get(gpu["index"], entry) is entry]  # others went to overriding entries
         if entry.wish is not None:
-            wishes.update({gpu["index"]: entry.wish for gpu in found})
-        else:
-            wishes.update(_spread(found, _inside(entry, presets), presets, leave, disturbance))
+            wishes.update({gpu["index"]: entry.wish for gpu in mine})
+        elif mine:
+            wishes.update(_spread(mine, _inside(entry, presets), presets, leave, disturbance))
     return wishes
 
 
@@ -93,12 +100,14 @@ def _inside(entry: Entry, presets: Mapping[str, Any]) -> list[Entry]:
 
 def _claim(owners: dict[int, Entry], entry: Entry, found: Sequence[Gpu]) -> None:
     for gpu in found:
-        other = owners.setdefault(gpu["index"], entry)
-        if other is not entry:
+        other = owners.get(gpu["index"])
+        if other is not None and not entry.override:
             raise LayoutError(
-                f"GPU {gpu['index']} is selected twice: by the {other.label} and by the {entry.label}.",
+                f"GPU {gpu['index']} is selected twice: by the {other.label} and by the {entry.label}; leave it out of "
+                "one of them, or say override: true in the later one.",
                 gpu=gpu["index"],
             )
+        owners[gpu["index"]] = entry
 
 
 def _why_none(gpus: Sequence[Gpu], owners: Mapping[int, Entry], entry: Entry) -> str:
@@ -109,7 +118,7 @@ def _why_none(gpus: Sequence[Gpu], owners: Mapping[int, Entry], entry: Entry) ->
     return ": other entries take all of them" if len(owners) >= len(gpus) else ""
 
 
-def _uniform(entry: Entry, presets: Mapping[str, Any]) -> Wish | None:
+def uniform(entry: Entry, presets: Mapping[str, Any]) -> Wish | None:
     """The one wish that an entry has for each GPU, whichever it gets; None where its preset tells GPUs apart."""
     while entry.wish is None:
         inner = _inside(entry, presets)
@@ -120,7 +129,7 @@ def _uniform(entry: Entry, presets: Mapping[str, Any]) -> Wish | None:
 
 
 def _surely_uniform(entry: Entry, presets: Mapping[str, Any], where: str) -> Wish:
-    wish = _uniform(entry, presets)
+    wish = uniform(entry, presets)
     if wish is None:
         raise LayoutError(
             f"The {entry.label} uses the preset {entry.preset!r} {where}; there it must say the same for all GPUs.",

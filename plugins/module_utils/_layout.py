@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import LayoutError
 from ansible_collections.gpufleet.mig.plugins.module_utils._profiles import Board, ProfileName
 
-ENTRY_KEYS = ("gpus", "mig", "instances", "preset")
+ENTRY_KEYS = ("gpus", "mig", "instances", "preset", "name", "optional", "override")
 INSTANCE_KEYS = ("profile", "start", "compute_instances")
 COMPUTE_KEYS = ("profile", "start")
 BUILT_IN = ("all-balanced", "all-enabled", "all-disabled")
@@ -56,12 +56,17 @@ class Wish:
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of a layout. Where `preset` is set (the name of the user's own one), `wish` is None."""
+    """One entry of a layout. Where `preset` is set (the name of the user's own one), `wish` is None.
+
+    `optional`: GPUs that it names and the host lacks are passed over. `override`: it takes GPUs from entries before it.
+    """
 
     gpus: Any
     label: str
     wish: Wish | None
     preset: str | None
+    optional: bool = False
+    override: bool = False
 
 
 def read_layout(
@@ -87,8 +92,19 @@ def _entry(raw: Any, presets: Mapping[str, Any], label: str, stack: tuple[str, .
     _only(raw, ENTRY_KEYS, label)
     if "gpus" not in raw:
         raise LayoutError(f"The {label} does not say which GPUs it is for: add gpus (all, rest, [0, 1], ...).")
-    gpus = raw["gpus"]
-    label = f"{label} (gpus: {shown(gpus)})"
+    gpus, name = raw["gpus"], raw.get("name")
+    if name is not None and not isinstance(name, str):
+        raise LayoutError(f"The {label} has the name {shown(name)}; a name is text.")
+    label = f"{label} ({name}, gpus: {shown(gpus)})" if name else f"{label} (gpus: {shown(gpus)})"
+    for flag in ("optional", "override"):
+        if not isinstance(raw.get(flag, False), bool):
+            raise LayoutError(f"The {label} says {flag}: {shown(raw[flag])}; it can be true or false.")
+    entry = _what(gpus, raw, presets, label, stack)
+    return replace(entry, optional=raw.get("optional", False), override=raw.get("override", False))
+
+
+def _what(gpus: Any, raw: Mapping[str, Any], presets: Mapping[str, Any], label: str, stack: tuple[str, ...]) -> Entry:
+    """The entry with what it wants of its GPUs: mig and instances, or a preset."""
     mig, instances = raw.get("mig"), raw.get("instances")
     if mig not in (None, "enabled", "disabled"):
         raise LayoutError(f"The {label} says mig: {shown(mig)}; it can be enabled or disabled.")

@@ -104,7 +104,10 @@ def plan_gpu(gpu: Gpu, wish: Wish | None, allow: Collection[str] = WAYS) -> GpuP
         return dressed(gpu, "enabled", everything, allow)
     board, who = board_of(gpu), describe(gpu)
     instances = built_in_instances(wish.built_in, board, who) if wish.built_in else wish.instances
-    kinds, counts = kinds_of(board, who, instances)
+    try:
+        kinds, counts = kinds_of(board, who, instances)
+    except LayoutError as error:
+        raise LayoutError(f"{error} The {wish.label} wants it.", gpu=gpu["index"], **error.context) from error
     standing = standing_on(gpu, board) if current == "enabled" else ()
     _check_starts(kinds, standing, who, wish.label)
     found = transition(board, kinds, counts, standing)

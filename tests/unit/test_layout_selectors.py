@@ -57,6 +57,10 @@ def host() -> list[Gpu]:
         ({"model": ["H100*", "A100*"]}, [0, 1, 2]),
         ({"model": "H100*", "index": "1-2"}, [1]),
         ({"count": 1, "model": "A100*"}, [2]),
+        ({"device_id": "0x20B210DE"}, [2]),
+        ({"device_id": "0x20b210de"}, [2]),
+        ({"device_id": ["0x20B210DE", "0x233010DE"], "index": "1-3"}, [1, 2]),
+        ({"count": 1, "device_id": "0x233010DE"}, [0]),
     ],
 )
 def test_a_selector_hits(selector: Any, hit: list[int]) -> None:
@@ -77,6 +81,27 @@ def test_all_and_rest_mean_gpus_that_can_do_mig() -> None:
         ([{"gpus": {"uuid": "GPU-9"}, "instances": ONE}], r"hits no GPU: none has the uuid 'GPU-9'; there are GPU-00"),
         ([{"gpus": {"pci": "ff:00.0"}, "instances": ONE}], r"none has the pci 'ff:00\.0'; there are 00000000:07:00\.0"),
         ([{"gpus": {"model": "B200*"}, "instances": ONE}], r"none has the model 'B200\*'; there are NVIDIA H100"),
+        (
+            [{"gpus": {"device_id": "0x20B010DE"}, "mig": "enabled"}],
+            r"none has the device_id '0x20B010DE'; there are 0x23",
+        ),
+        ([{"gpus": {"device_id": "A100"}, "mig": "enabled"}], r"by device_id 'A100'; write .* as \"0x233010DE\""),
+        ([{"gpus": {"device_id": 0x20B210DE}, "mig": "enabled"}], r"by device_id 548540638; write text"),
+        ([{"gpus": {"device_id": "A100"}, "mig": "enabled", "optional": True}], r"by device_id 'A100'; write"),
+        ([{"gpus": {"count": 1}, "mig": "enabled", "optional": True}], r"a number of GPUs, so it cannot be optional"),
+        (
+            [{"gpus": {"count": 1}, "mig": "enabled", "override": True}],
+            r"what other entries leave, so it cannot override",
+        ),
+        ([{"gpus": "rest", "mig": "enabled", "override": True}], r"what other entries leave, so it cannot override"),
+        ([{"gpus": 0, "mig": "enabled", "override": "yes"}], r"says override: yes; it can be true or false"),
+        ([{"gpus": 0, "mig": "enabled", "optional": None}], r"says optional: nothing; it can be true or false"),
+        ([{"gpus": 0, "mig": "enabled", "name": 7}], r"layout entry 1 has the name 7; a name is text"),
+        (
+            [{"gpus": 9, "mig": "enabled", "name": "training"}],
+            r"layout entry 1 \(training, gpus: 9\) selects GPU 9, which",
+        ),
+        ([{"gpus": 0, "mig": "enabled", "override": True}, {"gpus": 0, "instances": ONE}], r"GPU 0 is selected twice"),
         ([{"gpus": {"model": "H100*", "index": 2}, "instances": ONE}], r"hits no GPU"),
         ([{"gpus": [0, 0], "instances": ONE}], r"names GPU 0 twice"),
         (
@@ -92,7 +117,10 @@ def test_all_and_rest_mean_gpus_that_can_do_mig() -> None:
         ([{"gpus": "everything", "instances": ONE}], r"does not select GPUs by everything; write all, rest, an index"),
         ([{"gpus": True, "instances": ONE}], r"does not select GPUs by true"),
         ([{"gpus": [], "instances": ONE}], r"does not select GPUs by \[\]"),
-        ([{"gpus": {}, "instances": ONE}], r"selects GPUs by nothing; known keys are index, uuid, pci, model, count"),
+        (
+            [{"gpus": {}, "instances": ONE}],
+            r"selects GPUs by nothing; known keys are index, uuid, pci, device_id, model, count",
+        ),
         ([{"gpus": {"name": "x"}, "instances": ONE}], r"selects GPUs by name; known keys"),
         ([{"gpus": {"model": 5}, "instances": ONE}], r"selects GPUs by model 5; write text"),
         ([{"gpus": {"count": 0}, "instances": ONE}], r"wants 0 GPUs; write a number from 1 on"),
@@ -154,6 +182,41 @@ def test_what_is_wrong_as_written_is_said_in_one_sentence(layout: Any, sentence:
         plan_filter(gpus, layout, presets)
     assert "\n" not in str(caught.value)
     assert gpus == untouched
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [9, "8-9", [8, 9], {"uuid": "GPU-9"}, {"pci": "ff:00.0"}, {"model": "B200*"}, {"device_id": "0x20B010DE"},
+     {"model": "H100*", "index": 2}],
+)  # fmt: skip
+def test_an_optional_entry_may_hit_nothing(selector: Any) -> None:
+    layout = [{"gpus": selector, "instances": ONE, "optional": True}]
+    assert plan_host(host(), layout)["changed"] is False
+    assert plan_host(host(), [{"gpus": selector, "preset": "own", "optional": True}], layouts={"own": layout})[
+        "feasible"
+    ]
+
+
+def test_an_optional_entry_takes_what_is_there() -> None:
+    plan = plan_host(host(), [{"gpus": {"model": ["A100*", "B200*"]}, "instances": ONE, "optional": True}])
+    assert [one["index"] for one in plan["gpus"] if one["create"]] == [2]
+    nothing_left = [{"gpus": "all", "mig": "enabled"}, {"gpus": "rest", "instances": ONE, "optional": True}]
+    assert plan_host(host(), nothing_left)["feasible"]
+    assert plan_host([no_mig_gpu()], [{"gpus": "all", "preset": "all-balanced", "optional": True}])["changed"] is False
+    counted = [{"gpus": {"count": 4}, "preset": "all-balanced"}, {"gpus": "rest", "mig": "enabled", "optional": True}]
+    assert [len(one["create"]) for one in plan_host(host(), counted)["gpus"]] == [4, 4, 4, 0, 4]
+
+
+def test_a_later_entry_overrides_the_ones_before_it() -> None:
+    layout = [
+        {"gpus": "all", "preset": "mine"},
+        {"gpus": "0-1", "instances": {"3g.40gb": 2}, "override": True},
+        {"gpus": {"model": "H100*", "index": 1}, "mig": "disabled", "override": True},
+    ]
+    plan = plan_host(host()[:4], layout, layouts={"mine": [{"gpus": "all", "instances": ONE}]})
+    made = [[one["profile"] for one in each["create"]] for each in plan["gpus"]]
+    assert made == [["3g.40gb", "3g.40gb"], [], ["1g.10gb"], []]
+    assert plan["gpus"][1]["mode"]["to"] == "disabled"
 
 
 def test_the_filter_wants_gpus() -> None:

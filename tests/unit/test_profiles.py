@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,13 +68,12 @@ def test_products_are_known_by_pci_id_or_by_name() -> None:
 @pytest.mark.parametrize(("key", "alias"), ALIASES)
 def test_alias_of_another_driver_means_the_same_profile(key: str, alias: str) -> None:
     """`3g.39gb` on A100-80GB is 3g.40gb; the answer bears the present driver's name."""
-    meaning = PRODUCTS[key]["profile_name_aliases"][alias].split()
+    meaning = PRODUCTS[key]["profile_name_aliases"][alias]  # "3g.40gb (drivers ...)" or "id 9 on driver 61x"
+    by_id = re.match(r"id (\d+) ", meaning)
     row = next(
-        r
-        for r in PRODUCTS[key]["gi_profiles"]
-        if r["name"] == meaning[0]
-        or str(r["id"]) == meaning[1:2][0:1]
-        or (r["slices"] == int(alias[0]) and r["id"] in (0, 5, 9, 14, 19))
+        row
+        for row in PRODUCTS[key]["gi_profiles"]
+        if (row["id"] == int(by_id[1]) if by_id else row["name"] == meaning.split()[0])
     )
     plan = plan_host([gpu(key)], [{"gpus": "all", "instances": {alias: 1}}])
     assert [(one["profile"], one["profile_id"]) for one in plan["gpus"][0]["create"]] == [(row["name"], row["id"])]
