@@ -277,8 +277,7 @@ class Maintenance:
                     f"Node {name} is managed by {other.name} ({other.sign}), which cannot be switched off: "
                     f"{other.obstacle}. Nothing was changed on it."
                 )
-        labels = {key: value for other in others for key, value in other.off.items()}
-        self._change(name, report, lambda _node: {"metadata": {"labels": labels}})
+        self._change(name, report, lambda node: _ownership.switch_off(node, others))
         report.taken_over = [other.name for other in others]
         deadline = time.monotonic() + self._options.timeout
         waiting = [] if self._options.dry else [uid for other in others for uid in other.pods]

@@ -248,6 +248,12 @@ def _is_dra_driver(pod: Mapping[str, Any]) -> bool:
     return any(labels.get(key) == "kubelet-plugin" for key in DRA_COMPONENTS) and "gpus" in names
 
 
+def switch_off(node: Mapping[str, Any], found: Iterable[Manager]) -> Patch:
+    """Set the labels that keep them off this node; {} where they are set."""
+    labels = {key: value for each in found for key, value in each.off.items()}
+    return _differing(node, {"metadata": {"labels": labels}})
+
+
 def refusal(name: str, found: Iterable[Manager]) -> str:
     """The sentence for a node that somebody else manages."""
     signs = "; ".join(f"{each.name} ({each.sign})" for each in found)

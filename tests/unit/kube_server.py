@@ -111,7 +111,7 @@ class Api(ThreadingHTTPServer):
         self.happened: list[tuple[int, str, dict[str, Any]]] = []
         self.guard = threading.RLock()
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     def put(self, *documents: dict[str, Any]) -> None:
         """Store objects under their paths."""

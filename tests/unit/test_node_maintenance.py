@@ -1,0 +1,456 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026 gpufleet.mig maintainers
+"""node_maintenance against an API server over real HTTP: what stands on the node and in the cluster afterwards."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from unit.kube_server import ROOT, Api, node, run_here
+
+from ansible_collections.gpufleet.mig.plugins.module_utils import _rights
+
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/gpufleet-rollout"
+_number = itertools.count(1)
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Api]:
+    server = Api(tmp_path)
+    server.put(node("a", {}), node("b", {}))
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def work(
+    api: Api, state: str, nodes: Any = None, check: bool = False, run: str = "r1", **params: Any
+) -> dict[str, Any]:
+    return run_here(
+        "node_maintenance",
+        check=check,
+        kubeconfig=api.kubeconfig(),
+        state=state,
+        nodes={"a": {}} if nodes is None else nodes,
+        run=run,
+        **{"pause": 0.02, **params},
+    )
+
+
+def evict(api: Api, *pods: dict[str, Any], **params: Any) -> dict[str, Any]:
+    return work(api, "evicted", {"a": {"pods": [each["metadata"]["uid"] for each in pods]}}, **params)
+
+
+def gpu_pod(
+    api: Api, name: str, owner: str | None = "ReplicaSet", node_name: str = "a", **metadata: Any
+) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": "shop",
+            "uid": f"u{next(_number)}",
+            "labels": {"app": name.split("-")[0]},
+            **metadata,
+        },
+        "spec": {
+            "nodeName": node_name,
+            "containers": [{"name": "c", "resources": {"limits": {"nvidia.com/mig-1g.10gb": "1"}}}],
+        },
+        "status": {"phase": "Running"},
+    }
+    if owner:
+        made["metadata"]["ownerReferences"] = [{"kind": owner, "name": f"o-{name}", "uid": "o", "controller": True}]
+    api.put(made)
+    return made
+
+
+def there(api: Api) -> list[str]:
+    return sorted(path.rsplit("/", 1)[1] for path in api.objects if "/pods/" in path)
+
+
+def cordoned(api: Api, name: str = "a") -> bool:
+    return bool(api.objects[f"/api/v1/nodes/{name}"]["spec"].get("unschedulable"))
+
+
+def marks(api: Api, name: str = "a") -> dict[str, str]:
+    metadata = api.objects[f"/api/v1/nodes/{name}"]["metadata"]
+    found = {**metadata.get("annotations", {}), **metadata.get("labels", {})}
+    return {key.removeprefix("gpufleet.io/"): value for key, value in found.items() if key.startswith("gpufleet.io/")}
+
+
+# cordon and give back
+
+
+def test_four_steps_of_a_cordon(api: Api) -> None:
+    wish = {"a": {"target": "d1"}}
+    predicted = work(api, "cordoned", wish, check=True, phase="cordoned")
+    assert not api.writes()
+    done = work(api, "cordoned", wish, phase="cordoned")
+    assert [line.split("?")[0] for line in api.writes()] == ["PATCH /api/v1/nodes/a"]
+    assert cordoned(api)
+    assert marks(api) == {"run": "r1", "was-schedulable": "true", "phase": "cordoned", "target": "d1"}
+    assert predicted["diff"] == done["diff"]
+    assert "node a: unschedulable: true" in done["diff"]["after"]
+    for check in (False, True):
+        again = work(api, "cordoned", wish, check=check, phase="cordoned")
+        assert (again["changed"], again["nodes"]["a"]["found_schedulable"]) == (False, True)
+    assert len(api.writes()) == 1
+    assert [(each["node"], each["phase"], each["blockers"]) for each in done["gpufleet"]] == [("a", "cordoned", [])]
+
+
+def test_a_crashed_runs_cordon_is_given_back_and_a_persons_stays(api: Api) -> None:
+    api.put(node("b", {}, unschedulable=True))
+    both: dict[str, Any] = {"a": {}, "b": None}
+    work(api, "cordoned", both, run="r1")
+    work(api, "cordoned", both, run="r2")
+    assert marks(api)["run"] == marks(api, "b")["run"] == "r2"
+    done = work(api, "restored", both, run="r2")
+    assert (cordoned(api, "a"), cordoned(api, "b")) == (False, True)
+    assert (marks(api, "a"), marks(api, "b")) == ({}, {})
+    assert [done["nodes"][name]["found_schedulable"] for name in "ab"] == [True, False]
+    before = len(api.writes())
+    assert work(api, "restored", both, run="r2")["changed"] is False
+    assert len(api.writes()) == before
+
+
+def test_only_the_lock_holder_gives_back_what_another_run_left(api: Api) -> None:
+    work(api, "cordoned", run="r1")
+    assert "cordoned by run r1" in work(api, "restored", run="r2")["msg"]
+    assert cordoned(api)
+    told = run_here("rollout_lock", kubeconfig=api.kubeconfig(), run="r2")["lock"]
+    work(api, "restored", run="r2", lock=told)
+    assert (cordoned(api), marks(api)) == (False, {})
+
+
+def test_a_write_in_between_is_read_again_not_overwritten(api: Api) -> None:
+    api.conflicts["/api/v1/nodes/a"] = 3
+    work(api, "cordoned")
+    assert cordoned(api)
+    api.conflicts["/api/v1/nodes/a"] = 100
+    assert "changes so often" in work(api, "restored")["msg"]
+
+
+def test_a_node_that_does_not_exist_does_not_keep_the_others_back(api: Api) -> None:
+    answer = work(api, "cordoned", {"gone": {}, "a": {}})
+    assert "has no node gone" in answer["msg"]
+    assert answer["nodes"]["a"]["error"] is None
+    assert cordoned(api)
+
+
+# eviction
+
+
+def test_only_the_named_pods_go_and_the_others_are_told(api: Api) -> None:
+    goes, stays = gpu_pod(api, "goes"), gpu_pod(api, "stays")
+    gpu_pod(api, "elsewhere", node_name="b")
+    predicted = evict(api, goes, check=True)
+    assert not api.writes()
+    done = evict(api, goes)
+    assert there(api) == ["elsewhere", "stays"]
+    assert predicted["nodes"]["a"]["evicted"] == done["nodes"]["a"]["evicted"]
+    assert predicted["diff"] == done["diff"]
+    assert done["nodes"]["a"]["stay"] == [{"name": "shop/stays", "uid": stays["metadata"]["uid"]}]
+    assert done["gpufleet"][0]["evicted"] == ["shop/goes"]
+    assert cordoned(api)
+    again = evict(api, goes)
+    assert (again["changed"], again["nodes"]["a"]["evicted"]) == (False, [])
+
+
+def test_an_eviction_takes_few_requests(api: Api) -> None:
+    pods = [gpu_pod(api, f"p-{number}") for number in range(8)]
+    api.ending_takes = 0.5
+    evict(api, *pods)
+    counted = [line for line in api.requests if "watch=true" not in line]
+    assert len(counted) <= 8 + 8
+
+
+def test_scope_node_takes_every_gpu_pod_and_nothing_else(api: Api) -> None:
+    gpu_pod(api, "one")
+    gpu_pod(api, "two")
+    other = gpu_pod(api, "cpu")
+    other["spec"]["containers"][0]["resources"] = {}
+    work(api, "evicted", evict="node")
+    assert there(api) == ["cpu"]
+
+
+def test_nothing_is_evicted_when_one_pod_may_not_go_and_the_node_is_given_back(api: Api) -> None:
+    fine, bare = gpu_pod(api, "fine"), gpu_pod(api, "bare", None)
+    bare["spec"]["volumes"] = [{"name": "scratch", "emptyDir": {}}]
+    daemon = gpu_pod(api, "daemon", "DaemonSet")
+    api.put({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "o-daemon", "namespace": "shop"}})
+    answer = evict(api, fine, bare, daemon)
+    assert there(api) == ["bare", "daemon", "fine"]
+    assert sorted(each["why"] for each in answer["nodes"]["a"]["blockers"]) == ["daemonset", "emptydir", "unmanaged"]
+    assert "the node is schedulable again" in answer["msg"]
+    assert (cordoned(api), marks(api)) == (False, {})
+    evict(api, fine, bare, daemon, evict_unmanaged=True, evict_emptydir=True, evict_daemonsets=True)
+    assert there(api) == []
+    taints = [each["key"] for each in api.objects["/api/v1/nodes/a"]["spec"]["taints"]]
+    assert taints == ["gpufleet.io/mig-change"]
+    work(api, "marked", phase="publishing")
+    assert "taints" not in api.objects["/api/v1/nodes/a"]["spec"]
+    assert (cordoned(api), marks(api)["phase"]) == (True, "publishing")
+
+
+def test_a_budget_that_frees_later_is_waited_for(api: Api) -> None:
+    pods = [gpu_pod(api, "web-1"), gpu_pod(api, "web-2")]
+    api.budgets["shop", "web"] = {"labels": {"app": "web"}, "allowed": 1}
+
+    def replica() -> None:
+        time.sleep(0.3)
+        api.budgets["shop", "web"]["allowed"] += 1
+
+    threading.Thread(target=replica).start()
+    done = evict(api, *pods, timeout=20)
+    assert (there(api), len(done["nodes"]["a"]["evicted"])) == ([], 2)
+
+
+def test_at_timeout_pod_and_budget_are_named_and_the_cordon_is_undone(api: Api) -> None:
+    free, held = gpu_pod(api, "free"), gpu_pod(api, "web-1")
+    slow = gpu_pod(api, "slow", finalizers=["example.com/hold"])
+    api.budgets["shop", "web"] = {"labels": {"app": "web"}, "allowed": 0}
+    gpu_pod(api, "fine", node_name="b")
+    started = time.monotonic()
+    wish = {
+        "a": {"pods": [each["metadata"]["uid"] for each in (free, held, slow)]},
+        "b": {"pods": [api.objects["/api/v1/namespaces/shop/pods/fine"]["metadata"]["uid"]]},
+    }
+    answer = work(api, "evicted", wish, timeout=0.6)
+    assert time.monotonic() - started < 5
+    assert answer["failed"]
+    blockers = {each["name"]: each for each in answer["nodes"]["a"]["blockers"]}
+    assert blockers["shop/web-1"]["budget"] == "web"
+    assert "example.com/hold" in blockers["shop/slow"]["reason"]
+    for words in ("shop/web-1", "shop/web (The disruption budget web needs 2", "shop/free", "after 0.6 s"):
+        assert words in answer["msg"]
+    assert [each["name"] for each in answer["nodes"]["a"]["evicted"]] == ["shop/free"]
+    assert (cordoned(api, "a"), marks(api, "a")) == (False, {})
+    assert answer["nodes"]["b"]["error"] is None
+    assert cordoned(api, "b")
+
+
+def test_a_person_cordoned_node_stays_cordoned_when_its_eviction_fails(api: Api) -> None:
+    api.put(node("a", {}, unschedulable=True))
+    assert "still cordoned, as it was found" in evict(api, gpu_pod(api, "bare", None))["msg"]
+    assert (cordoned(api), marks(api)) == (True, {})
+
+
+def test_server_errors_are_asked_again_a_few_times(api: Api) -> None:
+    once, broken = gpu_pod(api, "once"), gpu_pod(api, "broken")
+    api.scripts["once"] = [(500, "etcd is away"), (429, "slow down")]
+    evict(api, once)
+    assert there(api) == ["broken"]
+    message = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+    api.scripts["broken"] = [(500, message)] * 50
+    answer = evict(api, broken, timeout=60)
+    assert message in answer["msg"]
+    assert len(api.scripts["broken"]) == 45
+    assert not cordoned(api)
+
+
+def test_a_new_pod_of_the_same_name_is_left_alone(api: Api) -> None:
+    old = gpu_pod(api, "db-0", "StatefulSet")
+    api.scripts["db-0"] = [(429, "wait")] * 3
+
+    def replace() -> None:
+        time.sleep(0.05)
+        api.delete("/api/v1/namespaces/shop/pods/db-0")
+        gpu_pod(api, "db-0", "StatefulSet", node_name="b")
+
+    threading.Thread(target=replace).start()
+    assert "failed" not in evict(api, old, timeout=10)
+    assert there(api) == ["db-0"]
+
+
+def test_where_watches_break_it_still_ends(api: Api) -> None:
+    api.watching = False
+    evict(api, gpu_pod(api, "one"), timeout=10)
+    assert there(api) == []
+
+
+def test_jobs_may_finish_first(api: Api) -> None:
+    job, web = gpu_pod(api, "train", "Job"), gpu_pod(api, "web-1")
+
+    def finish() -> None:
+        time.sleep(0.3)
+        assert "web-1" in there(api)
+        job["status"] = {"phase": "Succeeded"}
+        api.stamp(job, "MODIFIED")
+
+    thread = threading.Thread(target=finish)
+    thread.start()
+    done = evict(api, job, web, evict="wait", jobs_timeout=10)
+    thread.join()
+    assert there(api) == ["train"]
+    assert [each["name"] for each in done["nodes"]["a"]["evicted"]] == ["shop/web-1"]
+
+
+def test_jobs_that_do_not_finish_are_evicted_or_stop_the_node(api: Api) -> None:
+    job = gpu_pod(api, "train", "Job")
+    answer = evict(api, job, evict="wait", jobs_timeout=0.2, jobs_action="fail")
+    assert "pod shop/train of Job o-train still runs" in answer["msg"]
+    assert (there(api), cordoned(api)) == (["train"], False)
+    evict(api, job, evict="wait", jobs_timeout=0.2)
+    assert there(api) == []
+
+
+def test_none_refuses_when_anything_is_in_the_way(api: Api) -> None:
+    web = gpu_pod(api, "web-1")
+    answer = evict(api, web, evict="none")
+    assert "mig_evict is none" in answer["msg"]
+    assert (there(api), cordoned(api)) == (["web-1"], False)
+    assert "failed" not in evict(api, evict="none")
+
+
+def test_a_run_that_loses_the_lock_stops_and_leaves_the_node_to_the_other(api: Api) -> None:
+    web = gpu_pod(api, "web-1")
+    api.budgets["shop", "web"] = {"labels": {"app": "web"}, "allowed": 0}
+    told = run_here("rollout_lock", kubeconfig=api.kubeconfig(), run="r1", duration=0.3)["lock"]
+
+    def take() -> None:
+        time.sleep(0.3)
+        api.objects[LEASE]["spec"]["holderIdentity"] = "r2@elsewhere:1:1"
+        api.stamp(api.objects[LEASE], "MODIFIED")
+
+    threading.Thread(target=take).start()
+    answer = evict(api, web, lock=told, timeout=30)
+    assert "r2@elsewhere" in answer["msg"]
+    assert (there(api), cordoned(api), marks(api)["run"]) == (["web-1"], True, "r1")
+
+
+# the last look
+
+
+def test_each_thing_that_changed_since_stops_the_change(api: Api) -> None:
+    keeps = gpu_pod(api, "keeps")
+    wish = {"a": {"keep": [keeps["metadata"]["uid"]], "target": "d1"}}
+    work(api, "cordoned")
+    work(api, "checked", wish, phase="changing")
+    assert (marks(api)["phase"], marks(api)["target"]) == ("changing", "d1")
+    gpu_pod(api, "new")
+    answer = work(api, "checked", wish, phase="changing")
+    assert "shop/new uses a GPU and was not there" in answer["msg"]
+    assert answer["nodes"]["a"]["blockers"][0]["name"] == "shop/new"
+    api.delete("/api/v1/namespaces/shop/pods/new")
+    assert "taken over by run r1" in work(api, "checked", wish, run="r0")["msg"]
+    api.objects["/api/v1/nodes/a"]["spec"].pop("unschedulable")
+    assert "made schedulable by somebody else" in work(api, "checked", wish)["msg"]
+    api.put(node("a", {}, unschedulable=True))
+    assert "was it made anew" in work(api, "checked", wish)["msg"]
+
+
+def test_the_last_look_proves_the_lock(api: Api) -> None:
+    told = run_here("rollout_lock", kubeconfig=api.kubeconfig(), run="r1")["lock"]
+    work(api, "cordoned", lock=told)
+    renewed = api.objects[LEASE]["spec"]["renewTime"]
+    work(api, "checked", lock=told)
+    assert api.objects[LEASE]["spec"]["renewTime"] > renewed
+    run_here("rollout_lock", kubeconfig=api.kubeconfig(), run="r2", force=True)
+    before = len(api.writes())
+    assert "is not r1@" in work(api, "checked", lock=told, phase="changing")["msg"]
+    assert len(api.writes()) == before
+
+
+# failed
+
+
+def test_a_failed_node_stays_out_with_label_reason_and_event(api: Api) -> None:
+    work(api, "cordoned")
+    wish = {"a": {"reason": "GPU 3 refused 3g.40gb; the old layout could not be put back.", "next": "run rollback"}}
+    assert work(api, "failed", wish, check=True)["changed"]
+    assert len(api.writes()) == 1
+    work(api, "failed", wish)
+    work(api, "failed", wish)
+    assert cordoned(api)
+    assert marks(api) == {
+        "run": "r1",
+        "was-schedulable": "true",
+        "phase": "failed",
+        "mig-state": "failed",
+        "reason": "GPU 3 refused 3g.40gb; the old layout could not be put back. Next: run rollback",
+    }
+    (event,) = [each for each in api.objects.values() if each["kind"] == "Event"]
+    assert event["regarding"]["name"] == "a"
+    assert (event["type"], event["note"]) == ("Warning", marks(api)["reason"])
+    work(api, "restored")
+    assert (cordoned(api), marks(api)) == (False, {})
+
+
+def test_a_failed_node_is_marked_even_where_events_are_forbidden(api: Api) -> None:
+    api.forbidden.add(("POST", "/apis/events.k8s.io/v1/namespaces/default/events"))
+    answer = work(api, "failed", {"a": {"reason": "x" * 3000}})
+    assert marks(api)["mig-state"] == "failed"
+    assert "no Event could be written" in str(answer["warnings"])
+
+
+# other controllers
+
+
+def test_a_node_of_mig_manager_is_refused_until_takeover_switches_it_off(api: Api) -> None:
+    key = "nvidia.com/gpu.deploy.mig-manager"
+    agent = gpu_pod(api, "nvidia-mig-manager-x", "DaemonSet", labels={"app": "nvidia-mig-manager"})
+    agent["spec"].update(nodeSelector={key: "true"}, containers=[{"name": "nvidia-mig-manager"}])
+    api.objects["/api/v1/nodes/a"]["metadata"]["labels"][key] = "true"
+    answer = work(api, "cordoned")
+    assert "managed by GPU operator's mig-manager (pod shop/nvidia-mig-manager-x)" in answer["msg"]
+    assert not api.writes()
+    stuck = work(api, "cordoned", takeover=True, timeout=0.3)
+    assert "shop/nvidia-mig-manager-x still runs" in stuck["msg"]
+    assert not cordoned(api)
+
+    def operator() -> None:
+        while api.objects["/api/v1/nodes/a"]["metadata"]["labels"][key] != "false":
+            time.sleep(0.01)
+        api.delete("/api/v1/namespaces/shop/pods/nvidia-mig-manager-x")
+
+    api.objects["/api/v1/nodes/a"]["metadata"]["labels"][key] = "true"
+    threading.Thread(target=operator).start()
+    done = work(api, "cordoned", takeover=True)
+    assert done["nodes"]["a"]["taken_over"] == ["GPU operator's mig-manager"]
+    assert cordoned(api)
+
+
+# rights and bad input
+
+
+def test_missing_rights_are_one_sentence_and_the_role_in_the_docs_grants_all(api: Api) -> None:
+    assert "failed" not in work(api, "preflight")
+    api.denied |= {"create pods/eviction", "patch leases"}
+    answer = work(api, "preflight")
+    assert answer["missing"] == ["create pods/eviction", "patch leases.coordination.k8s.io in namespace kube-system"]
+    assert all(line in answer["msg"] for line in answer["missing"])
+    granted = set()
+    for document in yaml.safe_load_all((ROOT / "docs/cluster_role.yaml").read_text()):
+        for rule in document.get("rules") or []:
+            for part in itertools.product(rule["verbs"], rule["apiGroups"], rule["resources"]):
+                granted.add((*part, document["metadata"].get("namespace")))
+    wanted = {
+        (each.verb, each.group, each.resource, each.namespace)
+        for each in _rights.needed("kube-system", "nvidia-device-plugin")
+    }
+    assert granted == wanted
+
+
+@pytest.mark.parametrize(
+    ("nodes", "word"),
+    [
+        ({"a": {"pods": "uid"}}, "must be a list"),
+        ({"a": {"pods": [1]}}, "list of pod uids"),
+        ({"a": {"pod": []}}, "unknown key pod"),
+        ({"a": ["x"]}, "must be a dictionary"),
+        ({"a": {}}, "its pods must be given"),
+    ],
+)
+def test_a_typing_error_evicts_nothing(api: Api, nodes: Any, word: str) -> None:
+    gpu_pod(api, "web-1")
+    assert word in work(api, "evicted", nodes)["msg"]
+    assert not api.requests
