@@ -28,7 +28,7 @@ def slice_map(gpu: Gpu, cell: int = NARROWEST) -> str:
     note = f" ({pending} pending)" if pending != mode else ""
     if mode != "enabled":
         return f"MIG {mode}{note}"
-    slices = _slices(gpu)
+    slices = slices_of(gpu)
     if not slices:
         return f"MIG {mode}, places unknown{note}"
     parts, at = [], 0
@@ -52,7 +52,7 @@ def _by_start(gpu: Gpu) -> list[dict[str, Any]]:
     return sorted(gpu.get("instances") or [], key=lambda instance: int(instance["start"]))
 
 
-def _slices(gpu: Gpu) -> int:
+def slices_of(gpu: Gpu) -> int:
     """Memory slices of the board; of a board that no one knows, those that its instances cover."""
     rows = gpu.get("profiles")
     known: int

@@ -80,7 +80,7 @@ class SimulatedHost:
         self, module: str, *, check: bool = False, user: int = 0, **arguments: Any
     ) -> tuple[int, Answer | None]:
         """How the module's process ended (as os.wait has it), and its answer, None where it gave none."""
-        if module != "mig_info":
+        if not module.endswith("_info"):
             arguments.setdefault("journal", str(self.journal))
         options = {**arguments, "_ansible_check_mode": check, "_ansible_diff": True}
         output = self.folder / "output"

@@ -47,9 +47,10 @@ class Fleet:
         document = {"all": {"hosts": entries, "vars": {**base, **self.variables}}}
         (self.inventory / "hosts.yml").write_text(yaml.safe_dump(document))
 
-    def play(self, playbook: str, *words: str, ok: bool = True, **extra: Any) -> str:
+    def play(self, playbook: str, *words: str, ok: bool = True, inventory: str | None = None, **extra: Any) -> str:
         """The output of one of the collection's playbooks."""
-        command = ["ansible-playbook", "-i", str(self.inventory / "hosts.yml"), f"gpufleet.mig.{playbook}", *words]
+        source = inventory or str(self.inventory / "hosts.yml")
+        command = ["ansible-playbook", "-i", source, f"gpufleet.mig.{playbook}", *words]
         if extra:
             command += ["-e", json.dumps(extra)]
         environment = {

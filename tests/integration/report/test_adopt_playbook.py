@@ -44,23 +44,28 @@ def test_a_fleet_partitioned_by_hand_comes_under_the_inventory(folder: Path) -> 
 
 
 def test_a_layout_that_stands_is_kept_and_a_pending_mode_left_out(folder: Path) -> None:
-    fleet = Fleet(folder, {"one": [A100], "two": [A100]})
+    fleet = Fleet(folder, {"one": [A100], "two": [{"product": A100, "passthrough": True}, A100]})
     own = fleet.inventory / "host_vars"
     own.mkdir()
     (own / "one.yml").write_text("# ours\nmig_layout: all-enabled\n")
-    fleet.hosts["two"].simctl("busy", 0, "--pid", 4242)  # the reset that the mode takes has to wait
-    fleet.hosts["two"].run("mig_mode", gpus=[{"gpus": 0, "mig": "enabled"}])
+    # the reset that the mode takes cannot be done from within a virtual machine
+    fleet.hosts["two"].run("mig_mode", gpus=0, mode="enabled", mode_changes=["reboot"])
     said = fleet.play("adopt")
     assert "has another mig_layout in its host_vars, which stays" in said
     assert (own / "one.yml").read_text() == "# ours\nmig_layout: all-enabled\n"
+    assert "GPU 0 (NVIDIA A100-SXM4-40GB) is left out, so that it stays as it is" in said
+    assert yaml.safe_load((own / "two.yml").read_text()) == {
+        "mig_layout": [{"gpus": 1, "mig": "disabled"}],
+        "mig_unlisted_gpus": "keep",
+    }
     fleet.play("adopt", mig_adopt_overwrite=True)
     assert yaml.safe_load((own / "one.yml").read_text())["mig_layout"] == [{"gpus": 0, "mig": "disabled"}]
 
 
 def test_an_inventory_without_a_file_needs_a_folder(folder: Path) -> None:
     fleet = Fleet(folder, {"one": [A100]})
-    text = (fleet.inventory / "hosts.yml").read_text()
-    variables = yaml.safe_load(text)["all"]
-    (folder / "vars.yml").write_text(yaml.safe_dump({**variables["vars"], **variables["hosts"]["one"]}))
-    said = fleet.play("adopt", "-i", "one,", "-e", f"@{folder / 'vars.yml'}", ok=True)
-    assert (fleet.inventory / "host_vars" / "one.yml").exists(), said
+    everything = yaml.safe_load((fleet.inventory / "hosts.yml").read_text())["all"]
+    variables = {**everything["vars"], **everything["hosts"]["one"]}
+    assert "set mig_adopt_output" in fleet.play("adopt", ok=False, inventory="one,", **variables)
+    fleet.play("adopt", inventory="one,", **variables, mig_adopt_output=str(folder / "vars"))
+    assert yaml.safe_load((folder / "vars" / "one.yml").read_text())["mig_layout"] == [{"gpus": 0, "mig": "disabled"}]
