@@ -45,18 +45,22 @@ def follow(host: SimulatedHost, layout: Any) -> None:
     assert host.lines() == [line(gpu) for gpu in plan["after"]]
 
 
+def one_3g(*inside: str) -> dict[str, Any]:
+    return {"profile": "3g.20gb", "compute_instances": list(inside)}
+
+
 @pytest.mark.parametrize(
     "layouts",
     [
         ["all-1g.5gb", [{"gpus": 0, "instances": {"3g.20gb": 1, "1g.5gb": 3}}], "all-enabled", "all-disabled"],
         [
-            [{"gpus": 0, "instances": [{"profile": "3g.20gb", "compute_instances": ["1c.3g.20gb", "2c.3g.20gb"]}]}],
-            [{"gpus": 0, "instances": [{"profile": "3g.20gb", "compute_instances": ["1c.3g.20gb"]}, {"profile": "2g.10gb"}]}],
-            [{"gpus": 0, "instances": [{"profile": "3g.20gb"}, {"profile": "4g.20gb", "compute_instances": []}]}],
+            [{"gpus": 0, "instances": [one_3g("1c.3g.20gb", "2c.3g.20gb")]}],
+            [{"gpus": 0, "instances": [one_3g("1c.3g.20gb"), {"profile": "2g.10gb"}]}],
+            [{"gpus": 0, "instances": [one_3g("3g.20gb"), {"profile": "4g.20gb", "compute_instances": []}]}],
             [{"gpus": 0, "instances": {"7g.40gb": 1}}],
         ],
     ],
-)  # fmt: skip
+)
 def test_the_commands_lead_from_layout_to_layout(make_host: MakeHost, layouts: list[Any]) -> None:
     host = make_host("a100-sxm4-40gb")
     for layout in layouts:
