@@ -49,7 +49,7 @@ def missing(kube: Kube, rights: Iterable[Right]) -> list[Right]:
     """Those that the API says this user does not have."""
 
     def allowed(right: Right) -> bool:
-        resource, _, subresource = right.resource.partition("/")
+        resource, _slash, subresource = right.resource.partition("/")
         attributes: dict[str, Any] = {"verb": right.verb, "group": right.group, "resource": resource}
         if subresource:
             attributes["subresource"] = subresource

@@ -203,7 +203,7 @@ nodes:
           remedy: add a replica or relax the budget
           budget: web
     taken_over: {description: Controllers that were switched off., type: list, elements: str, returned: always}
-    error: {description: Why the node failed, null where it did not., type: str, returned: always}
+    error: {description: Why the node failed; null where it did not., type: str, returned: always}
     seconds: {description: Time spent on the node., type: float, returned: always}
 gpufleet:
   description: One entry per node for reports and progress.

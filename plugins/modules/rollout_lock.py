@@ -27,9 +27,9 @@ options:
     description:
       - V(held) takes the lock, or renews it where this run holds it already.
       - V(released) gives it back. A lock that nobody holds is as wanted, one that somebody else holds by now an error.
-      - V(info) only reads.
+      - V(shown) only reads.
     type: str
-    choices: [held, released, info]
+    choices: [held, released, shown]
     default: held
   namespace:
     description: Namespace of the Lease. It must exist.
@@ -152,7 +152,7 @@ from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigErr
 
 ARGUMENT_SPEC: dict[str, Any] = {
     **_kube.ARGUMENT_SPEC,
-    "state": {"type": "str", "choices": ["held", "released", "info"], "default": "held"},
+    "state": {"type": "str", "choices": ["held", "released", "shown"], "default": "held"},
     "namespace": {"type": "str", "default": "kube-system"},
     "name": {"type": "str", "default": _lease.NAME},
     "run": {"type": "str"},

@@ -49,7 +49,7 @@ def holder(api: Api) -> str | None:
 
 
 def test_taken_renewed_and_given_back(api: Api) -> None:
-    assert lock(api, state="info")["holder"] is None
+    assert lock(api, state="shown")["holder"] is None
     predicted = lock(api, check=True, run="r1")
     assert not api.writes()
     taken = lock(api, run="r1")
@@ -60,7 +60,7 @@ def test_taken_renewed_and_given_back(api: Api) -> None:
     again = lock(api, run="r1")
     assert (again["changed"], again["since"]) == (False, taken["since"])
     assert api.objects[LEASE]["spec"]["renewTime"] > first
-    assert lock(api, state="info")["holder"] == taken["holder"] == holder(api)
+    assert lock(api, state="shown")["holder"] == taken["holder"] == holder(api)
     back = lock(api, state="released", holder=taken["holder"])
     assert (back["changed"], holder(api)) == (True, None)
     assert lock(api, state="released", holder=taken["holder"])["changed"] is False
