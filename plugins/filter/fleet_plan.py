@@ -161,6 +161,7 @@ _value:
       type: dict
 """
 
+import gc
 from collections.abc import Mapping
 from typing import Any, Callable
 
@@ -175,11 +176,16 @@ def fleet_plan(hosts: Any, waves: Any = DEFAULT_GATES, max_unavailable: Any = 1,
     """See DOCUMENTATION. AnsibleFilterError carries the sentence for input or settings that cannot be read."""
     if not isinstance(hosts, list) or not all(isinstance(host, Mapping) and "host" in host for host in hosts):
         raise AnsibleFilterError("gpufleet.mig.fleet_plan works on a list of mappings that each have the key host.")
+    collecting = gc.isenabled()
+    gc.disable()  # the plan of a large fleet is millions of objects that all stay: looking for garbage takes a quarter
     try:
         answers = _plain(list(clusters))
         return plan_fleet(_plain(hosts), waves=waves, max_unavailable=max_unavailable, clusters=answers)
     except MigError as error:
         raise AnsibleFilterError(f"gpufleet.mig.fleet_plan: {error}") from error
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _plain(value: Any) -> Any:
