@@ -171,6 +171,8 @@ from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigErr
 from ansible_collections.gpufleet.mig.plugins.module_utils._fleet_plan import plan_fleet
 from ansible_collections.gpufleet.mig.plugins.module_utils._waves import DEFAULT_GATES
 
+LEAVES = (str, int, bool, float, type(None))
+
 
 def fleet_plan(hosts: Any, waves: Any = DEFAULT_GATES, max_unavailable: Any = 1, clusters: Any = ()) -> dict[str, Any]:
     """See DOCUMENTATION. AnsibleFilterError carries the sentence for input or settings that cannot be read."""
@@ -190,10 +192,10 @@ def fleet_plan(hosts: Any, waves: Any = DEFAULT_GATES, max_unavailable: Any = 1,
 
 def _plain(value: Any) -> Any:
     """The same data without Ansible's lazy containers, which look at every access whether there is a template in it."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, dict):
+        return {key: item if type(item) in LEAVES else _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [item if type(item) in LEAVES else _plain(item) for item in value]
     return value
 
 
