@@ -161,6 +161,7 @@ _value:
       type: dict
 """
 
+import gc
 from collections.abc import Mapping
 from typing import Any, Callable
 
@@ -170,24 +171,31 @@ from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigErr
 from ansible_collections.gpufleet.mig.plugins.module_utils._fleet_plan import plan_fleet
 from ansible_collections.gpufleet.mig.plugins.module_utils._waves import DEFAULT_GATES
 
+LEAVES = (str, int, bool, float, type(None))
+
 
 def fleet_plan(hosts: Any, waves: Any = DEFAULT_GATES, max_unavailable: Any = 1, clusters: Any = ()) -> dict[str, Any]:
     """See DOCUMENTATION. AnsibleFilterError carries the sentence for input or settings that cannot be read."""
     if not isinstance(hosts, list) or not all(isinstance(host, Mapping) and "host" in host for host in hosts):
         raise AnsibleFilterError("gpufleet.mig.fleet_plan works on a list of mappings that each have the key host.")
+    collecting = gc.isenabled()
+    gc.disable()  # the plan of a large fleet is millions of objects that all stay: looking for garbage takes a quarter
     try:
         answers = _plain(list(clusters))
         return plan_fleet(_plain(hosts), waves=waves, max_unavailable=max_unavailable, clusters=answers)
     except MigError as error:
         raise AnsibleFilterError(f"gpufleet.mig.fleet_plan: {error}") from error
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _plain(value: Any) -> Any:
     """The same data without Ansible's lazy containers, which look at every access whether there is a template in it."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, dict):
+        return {key: item if type(item) in LEAVES else _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [item if type(item) in LEAVES else _plain(item) for item in value]
     return value
 
 

@@ -21,6 +21,7 @@ from ansible_collections.gpufleet.mig.plugins.module_utils._prediction import (
     expected_resources,
     gfd_labels,
 )
+from ansible_collections.gpufleet.mig.plugins.module_utils._prediction_node import read_gpus
 from ansible_collections.gpufleet.mig.plugins.module_utils._slice_map import slice_maps
 
 Host = Mapping[str, Any]
@@ -111,7 +112,8 @@ def _plan(host: Host, gpus: list[dict[str, Any]], found: Report) -> None:
     )
     if not plan["feasible"]:
         raise MigError(plan["reason"])
-    before, after = _Published(host, gpus), _Published(host, plan["after"])
+    before = _Published(host, gpus)
+    after = _Published(host, plan["after"]) if plan["changed"] else before
     if after.error:
         raise MigError(
             f"With mig_strategy {found['strategy']} this layout cannot be published ({after.error}): change "
@@ -180,10 +182,11 @@ class _Published:
         if not self.inside:
             return
         strategy, config = host.get("strategy") or "mixed", host.get("plugin_config")
-        offered = expected_resources(gpus, strategy, config)
+        node = read_gpus(gpus)
+        offered = expected_resources(node, strategy, config)
         self.resources, errors = offered["resources"], [offered["error"]]
         if self.described:
-            labels = expected_labels(gpus, strategy, self.facts or UNKNOWN_FACTS, config)
+            labels = expected_labels(node, strategy, self.facts or UNKNOWN_FACTS, config)
             self.labels = [self._comparable(one) for one in [labels["labels"], *labels["alternatives"]]]
             errors.append(labels["error"])
         self.error = "; ".join(filter(None, errors))

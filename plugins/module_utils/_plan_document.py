@@ -11,6 +11,7 @@ from typing import Any
 from ansible_collections.gpufleet.mig.plugins.module_utils._plan_words import (
     STATES,
     capacity,
+    count,
     gpu_lines,
     gpu_title,
     label_digest,
@@ -95,13 +96,8 @@ def markdown(plan: Part) -> str:
         [(f"`{key}`", sides["before"], sides["after"]) for key, sides in plan["fleet"]["resources"].items()],
     )
     if plan["waves"]["waves"]:
-        lines += [
-            "",
-            "## Waves",
-            "",
-            f"At most {plan['waves']['max_unavailable']} hosts of a wave are out at a time.",
-            "",
-        ]
+        out = count(plan["waves"]["max_unavailable"], "host")
+        lines += ["", "## Waves", "", f"At most {out} of a wave at a time; only hosts that change are counted.", ""]
         lines += _table(
             ("wave", "hosts", "left for new pods, at least"),
             [(wave["number"], _many(wave["hosts"]), capacity(wave["left"])) for wave in plan["waves"]["waves"]],

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -48,8 +48,10 @@ class Attributes:
 
     def labels(self) -> dict[str, int | None]:
         """Ends of label keys to numbers: {"memory": 4864, "slices.gi": 1, "engines.copy": 1, ...}."""
-        keys = (field.name.replace("_", ".") for field in fields(self))
-        return dict(zip(keys, astuple(self)))
+        return {key: getattr(self, name) for name, key in _ATTRIBUTE_KEYS}
+
+
+_ATTRIBUTE_KEYS = tuple((field.name, field.name.replace("_", ".")) for field in fields(Attributes))
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,12 @@ def check_strategy(strategy: str) -> None:
 
 
 def read_gpus(gpus: Any) -> list[Gpu]:
-    """The GPUs of a host (``gpus`` of mig_info, or ``after`` of a plan) in NVML's order, without display GPUs."""
+    """The GPUs of a host (``gpus`` of mig_info, or ``after`` of a plan) in NVML's order, without display GPUs.
+
+    GPUs that this function has read already come back as they are.
+    """
+    if isinstance(gpus, list) and gpus and all(isinstance(gpu, Gpu) for gpu in gpus):
+        return gpus
     if not isinstance(gpus, Iterable) or isinstance(gpus, (str, Mapping)):
         raise MigError("The prediction works on the list of GPUs that gpufleet.mig.mig_info returns as gpus.")
     seen = []
@@ -133,9 +140,16 @@ def _read_gpu(gpu: Mapping[str, Any]) -> Gpu:
     )
 
 
+@lru_cache(maxsize=1024)
+def _split(name: str) -> dict[str, str] | None:
+    """The parts of a profile's name: c, g, gb, suffix ("" where it has none); None where it is no such name."""
+    found = _PROFILE.fullmatch(name)
+    return found.groupdict("") if found else None
+
+
 def _read_device(gpu: Mapping[str, Any], profile: Mapping[str, Any], part: Mapping[str, Any]) -> MigDevice:
     whole_name, part_name = str(profile["name"]), str(part["profile"])
-    whole, piece = _PROFILE.fullmatch(whole_name), _PROFILE.fullmatch(part_name)
+    whole, piece = _split(whole_name), _split(part_name)
     if whole is None or piece is None:
         raise MigError(
             f"GPU {gpu['index']} has an instance {whole_name} with a compute instance {part_name}: one of these is "
@@ -144,7 +158,7 @@ def _read_device(gpu: Mapping[str, Any], profile: Mapping[str, Any], part: Mappi
     slices = int(piece["c"] or piece["g"])
     partial = slices != int(whole["g"])
     gigabytes = _gigabytes(gpu.get("memory_mib"), profile.get("memory_mib"), int(whole["gb"]))
-    name = f"{whole['g']}g.{gigabytes}gb{whole['suffix'] or ''}"
+    name = f"{whole['g']}g.{gigabytes}gb{whole['suffix']}"
     return MigDevice(
         profile=f"{slices}c.{name}" if partial else name,
         partial=partial,

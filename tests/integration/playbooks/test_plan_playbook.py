@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from integration.modules.conftest import MakeHost
 from integration.playbooks.playbook_run import on_this_machine, play
+from unit.kube_server import Api, node
 
 FLEET: dict[str, dict[str, Any]] = {
     "gpu-01": {
@@ -121,6 +123,50 @@ def test_a_host_that_is_read_is_planned_as_it_stands_and_not_touched(tmp_path: P
     for start in gone:
         assert f"nvidia-smi mig -i 0 -dgi -gi {ids[start]}" in run.printed
     assert "GPU 1: as before" in run.printed
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Api]:
+    server = Api(tmp_path)
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_what_the_cluster_shows_is_compared_and_not_touched(tmp_path: Path, make_host: MakeHost, api: Api) -> None:
+    host = make_host({"product": "h100-sxm5-80gb", "mig": "enabled"})
+    host.run("mig_layout", layout="all-1g.10gb")
+    api.put(node("right-node", {"nvidia.com/mig-1g.10gb": 7}), node("stale", {"nvidia.com/mig-1g.10gb": 6}))
+    common = {
+        **on_this_machine(),
+        "mig_kubernetes": True,
+        "mig_kubeconfig": api.kubeconfig(),
+        "mig_gpu_feature_discovery": False,
+        "mig_layout": "all-1g.10gb",
+    }
+    hosts = {
+        "right": {**common, "mig_node_name": "right-node"},
+        "stale": common,
+        "missing": common,
+        "elsewhere": {**common, "mig_kubeconfig": api.kubeconfig(server="http://127.0.0.1:1")},
+        "offline": {**FLEET["gpu-03"], "mig_offline": True, "mig_kubeconfig": "/nonexistent"},
+    }
+    run = play(tmp_path, "plan", hosts, simulated=host)
+    assert run.code == 0, run.printed
+    found = {one["host"]: one for one in run.plan["hosts"]}
+    assert {name: one["status"] for name, one in found.items()} == {
+        "right": "unchanged",
+        "stale": "unpublished",
+        "missing": "unchanged",
+        "elsewhere": "unchanged",
+        "offline": "unchanged",
+    }
+    assert found["stale"]["resources"] == {"nvidia.com/mig-1g.10gb": {"before": 7, "after": 7, "now": 6}}
+    assert found["missing"]["notes"] == ["the cluster has no node missing"]
+    assert found["elsewhere"]["notes"][0].startswith("the cluster was not read: ")
+    assert found["offline"]["notes"] == []
+    assert "nvidia.com/mig-1g.10gb is 6 and will be 7" in run.printed
+    assert api.writes() == []
 
 
 def test_a_slip_in_the_inventory_stops_before_anything_is_touched(tmp_path: Path, make_host: MakeHost) -> None:
