@@ -14,10 +14,7 @@ _Noreturn void smi_fail(nvmlReturn_t result, const char *what);
 _Noreturn void smi_misused(const char *word); /* exit code 2 */
 unsigned smi_chosen(const char *list, struct smi_gpu *gpus, unsigned room); /* NULL: all */
 
-/* smi_mig.c; a profile is asked for by NVML's index */
 int smi_mig(int count, char **words);
-bool smi_profile(nvmlDevice_t device, unsigned index, smi_profile_info *info);
-bool smi_compute_profile(nvmlGpuInstance_t instance, unsigned index, smi_compute_info *kind);
 
 /* smi_tables.c: one row, under the table's head when it is the first */
 void smi_profile_row(bool first, unsigned gpu, const smi_profile_info *info, unsigned room);

@@ -9,22 +9,32 @@
 
 enum { GPUS = 32 };
 
+/* NVML's profile numbers in the order in which published -lgip and -lgipp listings have the profiles. */
+static const unsigned ORDER[] = {
+    NVML_GPU_INSTANCE_PROFILE_1_SLICE, NVML_GPU_INSTANCE_PROFILE_1_SLICE_REV1, NVML_GPU_INSTANCE_PROFILE_1_SLICE_REV2,
+    NVML_GPU_INSTANCE_PROFILE_1_SLICE_GFX, NVML_GPU_INSTANCE_PROFILE_1_SLICE_ALL_ME, NVML_GPU_INSTANCE_PROFILE_1_SLICE_NO_ME,
+    NVML_GPU_INSTANCE_PROFILE_2_SLICE, NVML_GPU_INSTANCE_PROFILE_2_SLICE_REV1, NVML_GPU_INSTANCE_PROFILE_2_SLICE_GFX,
+    NVML_GPU_INSTANCE_PROFILE_2_SLICE_ALL_ME, NVML_GPU_INSTANCE_PROFILE_2_SLICE_NO_ME, NVML_GPU_INSTANCE_PROFILE_3_SLICE,
+    NVML_GPU_INSTANCE_PROFILE_3_SLICE_GFX, NVML_GPU_INSTANCE_PROFILE_4_SLICE, NVML_GPU_INSTANCE_PROFILE_4_SLICE_GFX,
+    NVML_GPU_INSTANCE_PROFILE_6_SLICE, NVML_GPU_INSTANCE_PROFILE_7_SLICE, NVML_GPU_INSTANCE_PROFILE_8_SLICE};
+enum { PROFILES = sizeof ORDER / sizeof *ORDER };
+
 /* What the command line asks for; a list is comma-separated ids, NULL stands for all. */
-static struct { const char *command, *wanted, *gpus, *instances, *computes; bool filled; } asked;
+static struct { const char *wanted, *gpus, *instances, *computes; bool filled; } asked;
 static unsigned done; /* rows shown, instances made or destroyed */
 
-bool smi_profile(nvmlDevice_t device, unsigned index, smi_profile_info *info)
+static bool profile_at(nvmlDevice_t device, unsigned place, smi_profile_info *info)
 {
     memset(info, 0, sizeof *info);
     info->version = nvmlGpuInstanceProfileInfo_v2;
-    return nvmlDeviceGetGpuInstanceProfileInfoV(device, index, info) == NVML_SUCCESS;
+    return nvmlDeviceGetGpuInstanceProfileInfoV(device, ORDER[place], info) == NVML_SUCCESS;
 }
 static bool profile_named(nvmlDevice_t device, const char *word, smi_profile_info *info)
 {
     char *end;
     unsigned id = (unsigned)strtoul(word, &end, 10);
-    for (unsigned index = 0; index < NVML_GPU_INSTANCE_PROFILE_COUNT; index++)
-        if (smi_profile(device, index, info) && ((!*end && info->id == id) || !strcmp(info->name + 4, word))) return true;
+    for (unsigned n = 0; n < PROFILES; n++)
+        if (profile_at(device, n, info) && ((!*end && info->id == id) || !strcmp(info->name + 4, word))) return true;
     return false;
 }
 
@@ -48,11 +58,11 @@ typedef void (*visitor)(const struct smi_gpu *gpu, const smi_profile_info *profi
 static void each_instance(const struct smi_gpu *gpu, const char *what, visitor visit)
 {
     smi_profile_info profile;
-    for (unsigned index = 0; index < NVML_GPU_INSTANCE_PROFILE_COUNT; index++) {
+    for (unsigned place = 0; place < PROFILES; place++) {
         nvmlGpuInstance_t found[SMI_ROOM];
         nvmlGpuInstanceInfo_t info;
         unsigned count = SMI_ROOM;
-        if (!smi_profile(gpu->device, index, &profile)) continue;
+        if (!profile_at(gpu->device, place, &profile)) continue;
         need(nvmlDeviceGetGpuInstances(gpu->device, profile.id, found, &count), what);
         for (unsigned n = 0; n < count; n++)
             if (nvmlGpuInstanceGetInfo(found[n], &info) == NVML_SUCCESS && listed(asked.instances, info.id))
@@ -60,7 +70,7 @@ static void each_instance(const struct smi_gpu *gpu, const char *what, visitor v
     }
 }
 
-bool smi_compute_profile(nvmlGpuInstance_t instance, unsigned index, smi_compute_info *kind)
+static bool compute_profile(nvmlGpuInstance_t instance, unsigned index, smi_compute_info *kind)
 {
     memset(kind, 0, sizeof *kind);
     kind->version = nvmlComputeInstanceProfileInfo_v2;
@@ -77,7 +87,7 @@ static void each_compute(const struct smi_gpu *gpu, nvmlGpuInstance_t instance, 
         nvmlComputeInstance_t found[SMI_ROOM];
         nvmlComputeInstanceInfo_t info;
         unsigned count = SMI_ROOM;
-        if (!smi_compute_profile(instance, index, &kind)) continue;
+        if (!compute_profile(instance, index, &kind)) continue;
         if (nvmlGpuInstanceGetComputeInstances(instance, kind.id, found, &count) != NVML_SUCCESS) continue;
         for (unsigned n = 0; n < count; n++)
             if (nvmlComputeInstanceGetInfo_v2(found[n], &info) == NVML_SUCCESS && listed(asked.computes, info.id))
@@ -109,7 +119,7 @@ static void show_compute_profiles(const struct smi_gpu *gpu, const smi_profile_i
     smi_compute_info kind;
     for (unsigned index = 0; index < NVML_COMPUTE_INSTANCE_PROFILE_COUNT; index++) {
         unsigned room = 0;
-        if (!smi_compute_profile(instance, index, &kind)) continue;
+        if (!compute_profile(instance, index, &kind)) continue;
         need(nvmlGpuInstanceGetComputeInstanceRemainingCapacity(instance, kind.id, &room), "display compute instance profiles");
         smi_compute_profile_row(done++ == 0, gpu->index, info->id, &kind, room, kind.sliceCount == profile->sliceCount);
     }
@@ -155,7 +165,7 @@ static void create_compute(const struct smi_gpu *gpu, const smi_profile_info *pr
     nvmlReturn_t result = NVML_ERROR_INVALID_ARGUMENT;
     for (unsigned index = 0; index < NVML_COMPUTE_INSTANCE_PROFILE_COUNT; index++) {
         char *end = NULL;
-        if (!smi_compute_profile(instance, index, &kind)) continue;
+        if (!compute_profile(instance, index, &kind)) continue;
         bool meant = !word ? kind.sliceCount == profile->sliceCount
                            : (strtoul(word, &end, 10) == kind.id && !*end) || !strcmp(word, kind.name + 4);
         if (!meant) continue;
@@ -214,9 +224,9 @@ static void create_instances(const struct smi_gpu *gpu)
 static void list_profiles(const struct smi_gpu *gpu)
 {
     smi_profile_info info;
-    for (unsigned index = 0; index < NVML_GPU_INSTANCE_PROFILE_COUNT; index++) {
+    for (unsigned place = 0; place < PROFILES; place++) {
         unsigned room = 0;
-        if (!smi_profile(gpu->device, index, &info)) continue;
+        if (!profile_at(gpu->device, place, &info)) continue;
         need(nvmlDeviceGetGpuInstanceRemainingCapacity(gpu->device, info.id, &room), "display GPU instance profiles");
         smi_profile_row(done++ == 0, gpu->index, &info, room);
     }
@@ -225,10 +235,10 @@ static void list_places(const struct smi_gpu *gpu)
 {
     smi_profile_info info;
     nvmlGpuInstancePlacement_t at[SMI_ROOM];
-    for (unsigned index = 0; index < NVML_GPU_INSTANCE_PROFILE_COUNT; index++) {
+    for (unsigned place = 0; place < PROFILES; place++) {
         static const char what[] = "display GPU instance possible placements";
         unsigned count = 0;
-        if (!smi_profile(gpu->device, index, &info)) continue;
+        if (!profile_at(gpu->device, place, &info)) continue;
         need(nvmlDeviceGetGpuInstancePossiblePlacements_v2(gpu->device, info.id, NULL, &count), what);
         need(nvmlDeviceGetGpuInstancePossiblePlacements_v2(gpu->device, info.id, at, &count), what);
         printf("GPU %2u Profile ID %2u Placement%s: {", gpu->index, info.id, count > 1 ? "s" : "");

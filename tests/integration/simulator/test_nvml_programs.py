@@ -95,7 +95,7 @@ def rows(table: str) -> list[str]:
 
 
 def test_profiles_are_listed_as_on_a_real_h100(make_host: MakeHost) -> None:
-    """Line for line a published nvidia-smi mig -lgip of an H100 80GB HBM3 (without the order of its rows)."""
+    """Line for line a published nvidia-smi mig -lgip of an H100 80GB HBM3."""
     shown = make_host({"product": H100, "mig": "enabled"}).smi("mig", "-lgip").stdout
     assert shown.splitlines()[:5] == [
         "+-------------------------------------------------------------------------------+",
@@ -104,39 +104,22 @@ def test_profiles_are_listed_as_on_a_real_h100(make_host: MakeHost) -> None:
         "|                                Free/Total   GiB              CE    JPEG  OFA  |",
         "|===============================================================================|",
     ]
-    found = rows(shown)
-    assert sorted(zip(found[::2], found[1::2], strict=True)) == sorted(
-        [
-            (
-                "|   0  MIG 1g.10gb         19     7/7        9.75       No     16     1     0   |",
-                "|                                                               1     1     0   |",
-            ),
-            (
-                "|   0  MIG 1g.10gb+me      20     1/1        9.75       No     16     1     0   |",
-                "|                                                               1     1     1   |",
-            ),
-            (
-                "|   0  MIG 1g.20gb         15     4/4        19.62      No     26     1     0   |",
-                "|                                                               1     1     0   |",
-            ),
-            (
-                "|   0  MIG 2g.20gb         14     3/3        19.62      No     32     2     0   |",
-                "|                                                               2     2     0   |",
-            ),
-            (
-                "|   0  MIG 3g.40gb          9     2/2        39.50      No     60     3     0   |",
-                "|                                                               3     3     0   |",
-            ),
-            (
-                "|   0  MIG 4g.40gb          5     1/1        39.50      No     64     4     0   |",
-                "|                                                               4     4     0   |",
-            ),
-            (
-                "|   0  MIG 7g.80gb          0     1/1        79.25      No     132    7     0   |",
-                "|                                                               8     7     1   |",
-            ),
-        ]
-    )
+    assert rows(shown) == [
+        "|   0  MIG 1g.10gb         19     7/7        9.75       No     16     1     0   |",
+        "|                                                               1     1     0   |",
+        "|   0  MIG 1g.10gb+me      20     1/1        9.75       No     16     1     0   |",
+        "|                                                               1     1     1   |",
+        "|   0  MIG 1g.20gb         15     4/4        19.62      No     26     1     0   |",
+        "|                                                               1     1     0   |",
+        "|   0  MIG 2g.20gb         14     3/3        19.62      No     32     2     0   |",
+        "|                                                               2     2     0   |",
+        "|   0  MIG 3g.40gb          9     2/2        39.50      No     60     3     0   |",
+        "|                                                               3     3     0   |",
+        "|   0  MIG 4g.40gb          5     1/1        39.50      No     64     4     0   |",
+        "|                                                               4     4     0   |",
+        "|   0  MIG 7g.80gb          0     1/1        79.25      No     132    7     0   |",
+        "|                                                               8     7     1   |",
+    ]
 
 
 def test_instances_are_listed_as_on_a_real_h100(make_host: MakeHost) -> None:
@@ -205,19 +188,16 @@ def test_a_board_without_mig_is_said_to_have_none(make_host: MakeHost) -> None:
 
 
 def test_placements_are_those_of_the_published_listing(a100: NvmlHost) -> None:
-    """GPU  0 Profile ID 19 Placements: {0,1,2,3,4,5,6}:1, and so on; an older release has a space before the colon."""
-    lines = [line.replace(" :", ":") for line in a100.smi("mig", "-lgipp").stdout.splitlines()]
-    assert sorted(lines) == sorted(
-        [
-            "GPU  0 Profile ID 19 Placements: {0,1,2,3,4,5,6}:1",
-            "GPU  0 Profile ID 20 Placements: {0,1,2,3,4,5,6}:1",
-            "GPU  0 Profile ID 15 Placements: {0,2,4,6}:2",
-            "GPU  0 Profile ID 14 Placements: {0,2,4}:2",
-            "GPU  0 Profile ID  9 Placements: {0,4}:4",
-            "GPU  0 Profile ID  5 Placement: {0}:4",
-            "GPU  0 Profile ID  0 Placement: {0}:8",
-        ]
-    )
+    """GPU  0 Profile ID 19 Placements: {0,1,2,3,4,5,6}:1, and so on, as newer releases print it."""
+    assert a100.smi("mig", "-lgipp").stdout.splitlines() == [
+        "GPU  0 Profile ID 19 Placements: {0,1,2,3,4,5,6}:1",
+        "GPU  0 Profile ID 20 Placements: {0,1,2,3,4,5,6}:1",
+        "GPU  0 Profile ID 15 Placements: {0,2,4,6}:2",
+        "GPU  0 Profile ID 14 Placements: {0,2,4}:2",
+        "GPU  0 Profile ID  9 Placements: {0,4}:4",
+        "GPU  0 Profile ID  5 Placement: {0}:4",
+        "GPU  0 Profile ID  0 Placement: {0}:8",
+    ]
 
 
 def test_other_users_may_list_devices_and_change_nothing(a100: NvmlHost) -> None:
