@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Run every tests/benchmarks/*.py (or those named) and print one table. Each prints one JSON object per figure:
-# name, value, unit, target (null: none), ok. Fails when a benchmark fails or misses its target.
+# Run every tests/benchmarks/bench_*.py (or those named) and print one table. Each prints one JSON object per figure:
+# name, value, unit, target (null: none), ok. MIG_PARTED=PATH measures nvidia-mig-parted beside. Fails when a benchmark
+# fails or misses its target.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export PYTHONPATH="$PWD/.tree" ANSIBLE_CONFIG="$PWD/ansible.cfg"
+export PYTHONPATH="$PWD/.tree:$PWD/tests" ANSIBLE_CONFIG="$PWD/ansible.cfg"
 figures=$(mktemp)
 trap 'rm -f "$figures"' EXIT
 
-if [ $# -eq 0 ]; then set -- tests/benchmarks/*.py; fi
+if [ $# -eq 0 ]; then set -- tests/benchmarks/bench_*.py; fi
 failed=()
 for script in "$@"; do
   begun=$SECONDS

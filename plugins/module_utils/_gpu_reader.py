@@ -306,7 +306,10 @@ def _instances(nvml: Nvml, device: Any, gpu: Gpu, processes: list[tuple[int, int
 
 
 def _compute(nvml: Nvml, info: Any, inside: dict[int, Any], row: dict[str, Any], known: list[dict[str, Any]]) -> Gpu:
-    """One compute instance. NVML's `device` in its info is its MIG device: UUID and processes come from there."""
+    """One compute instance. NVML's `device` in its info is its MIG device: UUID and processes come from there.
+
+    Its size is that of its profile: NVML's place is wider on some boards (listings of H100 give the one in a 3g 0:4).
+    """
     profile = inside[int(info.profileId)]
     slices = int(profile.sliceCount)
     processes = {process["pid"]: process for process in known}
@@ -317,7 +320,7 @@ def _compute(nvml: Nvml, info: Any, inside: dict[int, Any], row: dict[str, Any],
         "ci_id": int(info.id),
         "uuid": text(nvml.call("nvmlDeviceGetUUID", info.device)),
         "start": int(info.placement.start),
-        "size": int(info.placement.size),
+        "size": slices,
         "multiprocessors": int(profile.multiprocessorCount),
         "processes": [processes[pid] for pid in sorted(processes)],
     }

@@ -35,6 +35,7 @@ RESET_REQUIRED, LIBRARY_MISMATCH, IN_USE, INSUFFICIENT_RESOURCES = 16, 18, 19, 2
 NEEDED = (
     "nvmlDeviceGetGpuInstancePossiblePlacements_v2",
     "nvmlDeviceCreateGpuInstanceWithPlacement",
+    "nvmlGpuInstanceGetComputeInstancePossiblePlacements",
     "nvmlGpuInstanceCreateComputeInstanceWithPlacement",
     "nvmlComputeInstanceGetInfo_v2",
 )
@@ -128,14 +129,21 @@ class Nvml:
         return [found[number] for number in range(min(count.value, room))]
 
     def placements(self, device: Any, profile: int) -> list[tuple[int, int]]:
-        """(start, size) in memory slices of every place of a GPU-instance profile. Privileged.
+        """(start, size) in memory slices of every place of a GPU-instance profile. Privileged."""
+        kind = self.lib.c_nvmlGpuInstancePlacement_t
+        return self._places("nvmlDeviceGetGpuInstancePossiblePlacements", device, profile, kind)
 
-        Asked twice: no error is documented for an array that is too small (nvml.h).
-        """
-        name, count = "nvmlDeviceGetGpuInstancePossiblePlacements", c_uint(0)
-        self.call(name, device, profile, None, byref(count))
-        places: Array[Any] = (self.lib.c_nvmlGpuInstancePlacement_t * max(count.value, 1))()
-        self.call(name, device, profile, places, byref(count))
+    def compute_placements(self, instance: Any, profile: int) -> list[tuple[int, int]]:
+        """The same of a compute-instance profile in a GPU instance, in compute slices. Privileged."""
+        kind = self.lib.c_nvmlComputeInstancePlacement_t
+        return self._places("nvmlGpuInstanceGetComputeInstancePossiblePlacements", instance, profile, kind)
+
+    def _places(self, name: str, owner: Any, profile: int, kind: Any) -> list[tuple[int, int]]:
+        """Asked twice: no error is documented for an array that is too small (nvml.h)."""
+        count = c_uint(0)
+        self.call(name, owner, profile, None, byref(count))
+        places: Array[Any] = (kind * max(count.value, 1))()
+        self.call(name, owner, profile, places, byref(count))
         return [(places[number].start, places[number].size) for number in range(count.value)]
 
     def create_gpu_instance(self, device: Any, profile: int, start: int, size: int) -> Any:
@@ -144,7 +152,11 @@ class Nvml:
         return self.call("nvmlDeviceCreateGpuInstanceWithPlacement", device, profile, byref(place))
 
     def create_compute_instance(self, instance: Any, profile: int, start: int, size: int) -> Any:
-        """A compute instance at its place, in compute slices of its GPU instance."""
+        """A compute instance of `size` slices at its place, in compute slices of its GPU instance.
+
+        The place may be wider than the slices (listings of H100): NVML is asked, and has its own size back.
+        """
+        size = dict(self.compute_placements(instance, profile)).get(start, size)
         place = self.lib.c_nvmlComputeInstancePlacement_t(start, size)
         return self.call("nvmlGpuInstanceCreateComputeInstanceWithPlacement", instance, profile, byref(place))
 

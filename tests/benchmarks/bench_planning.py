@@ -9,26 +9,21 @@ and takes the best (the oracle of the unit tests), in the same process on the sa
 from __future__ import annotations
 
 import gc
-import json
 import random
 import statistics
-import sys
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / ".tree"), str(ROOT / "tests")]
+from benchmarks.figures import figure
+from unit.planner_support import PLANNABLE, Gpu, Wanted, brute_force, gpu, instance, standing
 
-from unit.planner_support import PLANNABLE, Gpu, Wanted, brute_force, gpu, instance, standing  # noqa: E402
-
-from ansible_collections.gpufleet.mig.plugins.module_utils import (  # noqa: E402
+from ansible_collections.gpufleet.mig.plugins.module_utils import (
     _explain,
     _profiles,
     _transition,
 )
-from ansible_collections.gpufleet.mig.plugins.module_utils._planner import plan_host  # noqa: E402
+from ansible_collections.gpufleet.mig.plugins.module_utils._planner import plan_host
 
 TARGET_MS = 5.0
 PAIRS = 4000
@@ -129,12 +124,6 @@ def naive_ratio() -> tuple[float, float, float]:
         brute_force(state, [Wanted(name) for name in sorted(wanted.elements())])
         naive += (time.perf_counter() - begun) * 1000
     return ours, naive, naive / ours
-
-
-def figure(name: str, value: float, unit: str, target: float | None = None, **more: Any) -> bool:
-    good = target is None or value <= target
-    print(json.dumps({"name": name, "value": round(value, 3), "unit": unit, "target": target, "ok": good, **more}))
-    return good
 
 
 def main() -> int:

@@ -143,6 +143,32 @@ static void node(unsigned minor, bool there)
     else if (mknod(path, S_IFCHR | 0444, makedev(sim->caps_major, minor)) == 0) chmod(path, 0444);
 }
 
+/* Places, of all profiles, that an instance there would take from what is free now. */
+static unsigned taken_by(unsigned gpu, unsigned start, unsigned size)
+{
+    const struct sim_product *product = sim_product(gpu);
+    unsigned count = 0;
+    for (const struct sim_profile *one = product->profile; one < product->profile + product->profiles; one++)
+        for (unsigned n = 0; n < one->places; n++)
+            count += sim_place_free(gpu, one->starts[n], one->size) && one->starts[n] < start + size && start < one->starts[n] + one->size;
+    return count;
+}
+
+/* Where the driver puts an instance without a given place: where it takes least from other profiles, the lowest of equal
+ * places. So published listings have it: seven 1g of an H100 at 6, 4, 5, 0, 1, 2, 3; 3g, 1g, 2g, 1g of an A100 at 4, 0, 2, 1. */
+unsigned sim_instance_place(unsigned gpu, const struct sim_profile *profile)
+{
+    unsigned best = SIM_NONE, least = 0;
+    for (unsigned n = 0; n < profile->places; n++) {
+        if (!sim_place_free(gpu, profile->starts[n], profile->size)) continue;
+        unsigned taken = taken_by(gpu, profile->starts[n], profile->size);
+        if (best != SIM_NONE && taken >= least) continue;
+        best = profile->starts[n];
+        least = taken;
+    }
+    return best;
+}
+
 nvmlReturn_t sim_instance_create(unsigned gpu, const struct sim_profile *profile, unsigned start, struct sim_instance **made)
 {
     bool known = false;
@@ -189,6 +215,13 @@ unsigned sim_compute_places(const struct sim_profile *profile, unsigned slices, 
     return count;
 }
 
+/* Listings of H100 give the compute instance that fills a 3g the place 0:4, those of A100 0:3. Others were not seen. */
+unsigned sim_compute_size(unsigned gpu, const struct sim_profile *profile, const struct sim_compute_profile *kind)
+{
+    bool wide = sim_product(gpu)->architecture >= SIM_HOPPER && profile->slices == 3 && kind->slices == 3;
+    return wide ? 4 : kind->slices;
+}
+
 unsigned sim_compute_room(const struct sim_profile *profile, const struct sim_instance *instance,
                           const struct sim_compute_profile *kind)
 {
@@ -214,7 +247,7 @@ nvmlReturn_t sim_compute_create(unsigned gpu, struct sim_instance *instance, con
         one->id = id;
         one->profile_id = kind->id;
         one->start = start;
-        one->size = kind->slices;
+        one->size = sim_compute_size(gpu, profile, kind);
         mig_uuid(gpu, instance, one);
         node(sim_minor(gpu, instance->id, (int)id), true);
         *made = one;

@@ -79,7 +79,7 @@ nvmlReturn_t nvmlGpuInstanceGetComputeInstancePossiblePlacements(nvmlGpuInstance
     NEED(kind && count, NVML_ERROR_INVALID_ARGUMENT);
     *count = sim_compute_places(profile, kind->slices, starts);
     for (unsigned n = 0; places && n < *count; n++)
-        places[n] = (nvmlComputeInstancePlacement_t){.start = starts[n], .size = kind->slices};
+        places[n] = (nvmlComputeInstancePlacement_t){.start = starts[n], .size = sim_compute_size(handle_gpu(instance), profile, kind)};
     LEAVE(NVML_SUCCESS);
 }
 
@@ -114,7 +114,7 @@ nvmlReturn_t nvmlGpuInstanceCreateComputeInstanceWithPlacement(nvmlGpuInstance_t
     NEED_INSTANCE;
     DETAIL("instance=%s@%u compute_profile=%u start=%u ", profile->name, one->start, id, place ? place->start : 0);
     const struct sim_compute_profile *kind = sim_compute_profile(profile, id);
-    NEED(kind && compute && place && place->size == kind->slices, NVML_ERROR_INVALID_ARGUMENT);
+    NEED(kind && compute && place && place->size == sim_compute_size(handle_gpu(instance), profile, kind), NVML_ERROR_INVALID_ARGUMENT);
     NEED_OK(sim_compute_create(handle_gpu(instance), one, kind, place->start, &made));
     *compute = handle_for(instance, one, made);
     LEAVE(NVML_SUCCESS);

@@ -26,7 +26,7 @@ nvmlReturn_t nvmlDeviceGetName(nvmlDevice_t device, char *name, unsigned length)
     const char *board = sim_product(handle_gpu(device))->name;
     if (is_gpu(device)) LEAVE(copy_text(board, name, length));
     const struct sim_profile *profile = profile_of(device);
-    unsigned slices = compute_of(device)->size;
+    unsigned slices = sim_compute_profile(profile, compute_of(device)->profile_id)->slices;
     if (slices == profile->slices) snprintf(text, sizeof text, "%s MIG %s", board, profile->name);
     else snprintf(text, sizeof text, "%s MIG %uc.%s", board, slices, profile->name);
     LEAVE(copy_text(text, name, length));

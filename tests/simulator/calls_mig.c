@@ -115,7 +115,7 @@ static nvmlGpuInstance_t handle_for(unsigned gpu, const struct sim_instance *one
     return make_handle(KIND_INSTANCE, gpu, one->id, 0, one->serial);
 }
 
-/* The driver puts an instance at the highest free place, which makes the order of creation matter. */
+/* The driver chooses the place, which makes the order of creation matter. */
 nvmlReturn_t nvmlDeviceCreateGpuInstance(nvmlDevice_t device, unsigned id, nvmlGpuInstance_t *instance)
 {
     struct sim_instance *made;
@@ -125,13 +125,11 @@ nvmlReturn_t nvmlDeviceCreateGpuInstance(nvmlDevice_t device, unsigned id, nvmlG
     unsigned gpu = handle_gpu(device);
     const struct sim_profile *profile = sim_profile_by_id(gpu, id);
     NEED(profile && instance, NVML_ERROR_INVALID_ARGUMENT);
-    for (unsigned n = profile->places; n-- > 0;)
-        if (sim_place_free(gpu, profile->starts[n], profile->size)) {
-            NEED_OK(sim_instance_create(gpu, profile, profile->starts[n], &made));
-            *instance = handle_for(gpu, made);
-            LEAVE(NVML_SUCCESS);
-        }
-    LEAVE(NVML_ERROR_INSUFFICIENT_RESOURCES);
+    unsigned start = sim_instance_place(gpu, profile);
+    NEED(start != SIM_NONE, NVML_ERROR_INSUFFICIENT_RESOURCES);
+    NEED_OK(sim_instance_create(gpu, profile, start, &made));
+    *instance = handle_for(gpu, made);
+    LEAVE(NVML_SUCCESS);
 }
 nvmlReturn_t nvmlDeviceCreateGpuInstanceWithPlacement(nvmlDevice_t device, unsigned id, const nvmlGpuInstancePlacement_t *place,
                                                       nvmlGpuInstance_t *instance)

@@ -61,6 +61,24 @@ def product_row(product: dict[str, Any]) -> str | None:
     return f"  {{{text(product['key'])}, {text(product['name'])}, {', '.join(map(str, numbers))},\n   {{{profiles}}}}},"
 
 
+def plain_row(board: dict[str, Any]) -> str:
+    """A board that cannot do MIG."""
+    major, minor = board["compute_capability"].split(".")
+    numbers = [board["pci_device_id"], board["nvml_arch"], major, minor, board["memory_mib"], 0, 0, 0, 0]
+    return f"  {{{text(board['key'])}, {text(board['name'])}, {', '.join(map(str, numbers))}, {{}}}},"
+
+
+def faultable(sources: list[Path]) -> list[str]:
+    """Functions that go through the frame of a call, in which faults and delays happen."""
+    found = set()
+    for source in sources:
+        code = source.read_text()
+        bodies = re.findall(r"^nvmlReturn_t (\w+)\([^)]*\)\n\{\n(.*?)^\}", code, re.M | re.S)
+        found |= {name for name, body in bodies if "ENTER(" in body}
+        found |= set(re.findall(r"^PROCESS_LIST\((nvml\w+),", code, re.M))
+    return sorted(found)
+
+
 def stubs(header: str, sources: list[Path]) -> str:
     names = set(re.findall(r"nvmlReturn_t\s+DECLDIR\s+(nvml\w+)\s*\(", header))
     written = set()
@@ -74,13 +92,17 @@ def stubs(header: str, sources: list[Path]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--products", type=Path, required=True)
+    parser.add_argument("--boards", type=Path, required=True)
     parser.add_argument("--header", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("sources", type=Path, nargs="+")
     arguments = parser.parse_args()
     products = yaml.safe_load(arguments.products.read_text())["products"]
     rows = [row for product in products if (row := product_row(product))]
+    rows += [plain_row(board) for board in yaml.safe_load(arguments.boards.read_text())["boards"]]
     (arguments.out / "products.inc").write_text("\n".join(rows) + "\n")
+    names = "\n".join(f'"{name}",' for name in faultable(arguments.sources))
+    (arguments.out / "functions.inc").write_text(names + "\n")
     header = arguments.header.read_text(encoding="utf-8", errors="replace")
     (arguments.out / "stubs.c").write_text(stubs(header, arguments.sources))
 

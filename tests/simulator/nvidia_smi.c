@@ -18,6 +18,11 @@ _Noreturn void smi_fail(nvmlReturn_t result, const char *what)
     else printf("%s: %s\n", what, nvmlErrorString(result));
     exit(result == NVML_ERROR_DRIVER_NOT_LOADED ? 9 : result);
 }
+_Noreturn void smi_misused(const char *word)
+{
+    printf("Invalid combination of input arguments: %s. Please run 'nvidia-smi -h' for help.\n", word);
+    exit(2);
+}
 static void must(nvmlReturn_t result, const char *what) { if (result != NVML_SUCCESS) smi_fail(result, what); }
 
 static unsigned all_gpus(struct smi_gpu *gpus)
@@ -72,6 +77,18 @@ static void list(const struct smi_gpu *gpus, unsigned count)
     }
 }
 
+static void versions(void)
+{
+    char driver[64];
+    int cuda = 0;
+    must(nvmlSystemGetDriverVersion(driver, sizeof driver), "driver version");
+    must(nvmlSystemGetCudaDriverVersion_v2(&cuda), "CUDA version");
+    const char *point = strchr(driver, '.'), *rest = point ? strchr(point + 1, '.') : NULL;
+    int major_and_minor = rest ? (int)(rest - driver) : (int)strlen(driver);
+    printf("NVIDIA-SMI version  : %s\nNVML version        : %.*s\nDRIVER version      : %s\nCUDA Version        : %d.%d\n", driver,
+           major_and_minor, driver, driver, cuda / 1000, cuda % 1000 / 10);
+}
+
 static void overview(const struct smi_gpu *gpus, unsigned count)
 {
     char version[64], name[160];
@@ -114,7 +131,11 @@ static void one_field(const struct smi_gpu *gpu, const char *field, bool units)
 static void query(const struct smi_gpu *gpus, unsigned count, const char *fields, const char *format)
 {
     char copy[512];
-    if (!strstr(format, "noheader")) printf("%s\n", fields);
+    snprintf(copy, sizeof copy, "%s", fields);
+    if (!strstr(format, "noheader")) {
+        for (char *rest = copy, *field; (field = strsep(&rest, ","));)
+            printf("%s%s%s", field, strncmp(field, "memory.", 7) ? "" : " [MiB]", rest ? ", " : "\n");
+    }
     for (unsigned n = 0; n < count; n++) {
         snprintf(copy, sizeof copy, "%s", fields);
         const char *separator = "";
@@ -140,7 +161,9 @@ static int set_mode(const struct smi_gpu *gpus, unsigned count, unsigned mode)
         const char *bus = bus_id(gpus[n].device);
         if (result != NVML_SUCCESS) {
             printf("Unable to %s MIG Mode for GPU %s: %s\n", state, bus, nvmlErrorString(result));
-            return result;
+            if (result != NVML_ERROR_NOT_SUPPORTED) return result;
+            printf("Treating as warning and moving on.\n");
+            continue;
         }
         if (activation == NVML_ERROR_IN_USE)
             printf("Warning: MIG mode is in pending %s state for GPU %s:In use by another client\n", state, bus);
@@ -187,11 +210,8 @@ int main(int count, char **words)
         else if (is(words[n], "-mig", "--multi-instance-gpu") && more) mode = words[++n];
         else if (!strncmp(words[n], "--query-gpu=", 12)) fields = words[n] + 12;
         else if (!strncmp(words[n], "--format=", 9)) format = words[n] + 9;
-        else if (!strcmp(words[n], "--version")) { overview(gpus, 0); return 0; }
-        else {
-            printf("Invalid combination of input arguments. Please run 'nvidia-smi -h' for help.\n");
-            return 2;
-        }
+        else if (!strcmp(words[n], "--version")) { versions(); return 0; }
+        else smi_misused(words[n]);
     }
     unsigned found = smi_chosen(chosen, gpus, SMI_GPUS);
     int result = 0;

@@ -102,10 +102,12 @@ const struct sim_compute_profile *sim_compute_profile(const struct sim_profile *
 bool sim_mig_capable(unsigned gpu);
 bool sim_place_free(unsigned gpu, unsigned start, unsigned size);
 unsigned sim_instance_room(unsigned gpu, const struct sim_profile *profile);
+unsigned sim_instance_place(unsigned gpu, const struct sim_profile *profile); /* SIM_NONE: there is none */
 nvmlReturn_t sim_instance_create(unsigned gpu, const struct sim_profile *profile, unsigned start, struct sim_instance **made);
 struct sim_instance *sim_instance_by_id(unsigned gpu, unsigned id);
 bool sim_compute_free(const struct sim_instance *instance, unsigned start, unsigned size);
 unsigned sim_compute_places(const struct sim_profile *profile, unsigned slices, unsigned *starts);
+unsigned sim_compute_size(unsigned gpu, const struct sim_profile *profile, const struct sim_compute_profile *kind);
 unsigned sim_compute_room(const struct sim_profile *profile, const struct sim_instance *instance,
                           const struct sim_compute_profile *kind);
 nvmlReturn_t sim_compute_create(unsigned gpu, struct sim_instance *instance, const struct sim_compute_profile *kind,

@@ -36,11 +36,63 @@ _Noreturn void fail(const char *format, ...)
     exit(1);
 }
 
+/* The command line is not what the usage says: exit code 2. */
+static _Noreturn void misused(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static _Noreturn void misused(const char *format, ...)
+{
+    va_list more;
+    va_start(more, format);
+    fputs("simctl: ", stderr);
+    vfprintf(stderr, format, more);
+    fprintf(stderr, "\n%s", USAGE);
+    va_end(more);
+    exit(2);
+}
+
+/* Each command with the number of words that follow it and the options that it knows: * before the name of one without
+ * a value. */
+static const struct command { const char *name; unsigned least, most; const char *options[8]; } COMMANDS[] = {
+    {"init", 1, 1, {0}}, {"files", 1, 1, {0}}, {"show", 0, 0, {0}}, {"reboot", 0, 0, {0}}, {"reset", 1, SIM_GPUS, {0}},
+    {"driver", 1, 1, {0}}, {"busy", 1, 1, {"--gi", "--ci", "--pid", "--name"}}, {"idle", 1, 1, {0}}, {"lose", 1, 1, {0}},
+    {"find", 1, 1, {0}}, {"xid", 2, 2, {0}}, {"passthrough", 2, 2, {0}}, {"delay", 2, 2, {0}},
+    {"fault", 1, 1, {"--gpu", "--calls", "--return", "--delay", "*--after", "*--kill"}}, {"clear-faults", 0, 0, {0}},
+    {"uuids", 1, 1, {0}}, {"log", 0, 0, {"*--writes"}}, {"clear-log", 0, 0, {0}},
+};
+
+static void check(char **words)
+{
+    const struct command *command = COMMANDS, *end = COMMANDS + sizeof COMMANDS / sizeof *COMMANDS;
+    unsigned count = 0;
+    while (command < end && strcmp(command->name, words[0])) command++;
+    if (command == end) misused("there is no command %s", words[0]);
+    for (char **word = words + 1; *word; word++) {
+        if (strncmp(*word, "--", 2)) { count++; continue; }
+        const char *const *known = command->options;
+        while (*known && strcmp(**known == '*' ? *known + 1 : *known, *word)) known++;
+        if (!*known) misused("%s has no option %s", words[0], *word);
+        if (**known == '*') continue;
+        if (!word[1]) misused("%s %s needs a value", words[0], *word);
+        word++;
+    }
+    if (count < command->least || count > command->most) misused("%s: too %s words", words[0], count < command->least ? "few" : "many");
+}
+
+static long number(const char *word, const char *what)
+{
+    char *end;
+    long value = strtol(word, &end, 10);
+    if (!*word || *end) misused("%s is a number, not %s", what, word);
+    return value;
+}
 static const char *option(char **words, const char *name, const char *otherwise)
 {
     for (; *words; words++)
-        if (!strcmp(*words, name)) return words[1] ? words[1] : otherwise;
+        if (!strcmp(*words, name)) return words[1];
     return otherwise;
+}
+static int numeric(char **words, const char *name, const char *otherwise)
+{
+    return (int)number(option(words, name, otherwise), name);
 }
 static bool given(char **words, const char *name)
 {
@@ -48,21 +100,27 @@ static bool given(char **words, const char *name)
         if (!strcmp(*words, name)) return true;
     return false;
 }
-static unsigned gpu_number(char **words)
+static bool either(const char *word, const char *yes, const char *no)
 {
-    unsigned gpu = words[1] ? (unsigned)strtoul(words[1], NULL, 10) : SIM_GPUS;
-    if (gpu >= sim->gpus) fail("%s: which GPU? There are %u", words[0], sim->gpus);
-    return gpu;
+    if (strcmp(word, yes) && strcmp(word, no)) misused("%s or %s, not %s", yes, no, word);
+    return !strcmp(word, yes);
+}
+static unsigned gpu_number(const char *word)
+{
+    long gpu = number(word, "a GPU");
+    if (gpu < 0 || gpu >= (long)sim->gpus) fail("there is no GPU %s: there are %u", word, sim->gpus);
+    return (unsigned)gpu;
 }
 
 static void show(void)
 {
-    static const char *const modes[] = {"disabled", "enabled"};
+    static const char *const modes[] = {"disabled", "enabled", "unsupported"};
     printf("driver %s %s\n", sim->driver_version, sim->loaded ? "loaded" : "not loaded");
     for (unsigned gpu = 0; gpu < sim->gpus; gpu++) {
         struct sim_gpu *one = &sim->gpu[gpu];
-        printf("gpu %u %s %s mig=%s pending=%s%s%s\n", gpu, sim_product(gpu)->key, one->uuid, modes[one->mig_current],
-               modes[one->mig_pending], one->passthrough ? " passthrough" : "", one->lost ? " lost" : "");
+        unsigned current = sim_mig_capable(gpu) ? one->mig_current : 2, pending = sim_mig_capable(gpu) ? one->mig_pending : 2;
+        printf("gpu %u %s %s mig=%s pending=%s%s%s\n", gpu, sim_product(gpu)->key, one->uuid, modes[current], modes[pending],
+               one->passthrough ? " passthrough" : "", one->lost ? " lost" : "");
         for (struct sim_instance *gi = one->instance; gi < one->instance + SIM_INSTANCES; gi++) {
             if (!gi->used) continue;
             printf("  gi %u %s start=%u size=%u\n", gi->id, sim_profile_by_id(gpu, gi->profile_id)->name, gi->start, gi->size);
@@ -79,34 +137,46 @@ static void show(void)
 static void busy(char **words)
 {
     struct sim_hold *hold = sim->hold;
-    unsigned gpu = gpu_number(words);
+    unsigned gpu = gpu_number(words[1]);
     while (hold < sim->hold + SIM_HOLDS && hold->used) hold++;
     if (hold == sim->hold + SIM_HOLDS) fail("no room for another process");
     memset(hold, 0, sizeof *hold);
     hold->gpu = gpu;
-    hold->instance = (unsigned)strtol(option(words, "--gi", "-1"), NULL, 10);
-    hold->compute = (unsigned)strtol(option(words, "--ci", hold->instance == SIM_NONE ? "-1" : "0"), NULL, 10);
-    hold->pid = (unsigned)strtoul(option(words, "--pid", "4242"), NULL, 10);
+    hold->instance = (unsigned)numeric(words, "--gi", "-1");
+    hold->compute = (unsigned)numeric(words, "--ci", hold->instance == SIM_NONE ? "-1" : "0");
+    hold->pid = (unsigned)numeric(words, "--pid", "4242");
     hold->fixed = hold->used = true;
     snprintf(hold->name, sizeof hold->name, "%s", option(words, "--name", "python3"));
 }
+static bool can_fail(const char *function)
+{
+    static const char *const functions[] = {
+        "writes",
+#include "functions.inc"
+    };
+    for (unsigned n = 0; n < sizeof functions / sizeof *functions; n++)
+        if (!strcmp(functions[n], function)) return true;
+    return false;
+}
 static void fault(char **words)
 {
-    struct sim_fault *one = sim->fault;
-    const char *calls = option(words, "--calls", "1"), *dash = strchr(calls, '-');
-    if (!words[1]) fail("fault: of which function?");
+    struct sim_fault *one = sim->fault, made = {.used = true};
+    char calls[32], *dash;
+    if (!can_fail(words[1])) misused("no simulated function is called %s", words[1]);
+    snprintf(calls, sizeof calls, "%s", option(words, "--calls", "1"));
+    if ((dash = strchr(calls, '-'))) *dash++ = 0;
+    made.from = (unsigned)number(calls, "--calls");
+    made.to = !dash ? made.from : *dash ? (unsigned)number(dash, "--calls") : UINT_MAX;
+    snprintf(made.function, sizeof made.function, "%s", words[1]);
+    made.gpu = numeric(words, "--gpu", "-1");
+    if (made.gpu >= (int)sim->gpus) fail("fault: there are %u GPUs", sim->gpus);
+    made.code = numeric(words, "--return", "0");
+    made.delay_ms = (unsigned)numeric(words, "--delay", "0");
+    made.after = given(words, "--after");
+    made.kill = given(words, "--kill");
     while (one < sim->fault + SIM_FAULTS && one->used) one++;
     if (one == sim->fault + SIM_FAULTS) fail("no room for another fault");
-    memset(one, 0, sizeof *one);
-    snprintf(one->function, sizeof one->function, "%s", words[1]);
-    one->gpu = (int)strtol(option(words, "--gpu", "-1"), NULL, 10);
-    one->from = (unsigned)strtoul(calls, NULL, 10);
-    one->to = !dash ? one->from : dash[1] ? (unsigned)strtoul(dash + 1, NULL, 10) : UINT_MAX;
-    one->code = (int)strtol(option(words, "--return", "0"), NULL, 10);
-    one->delay_ms = (unsigned)strtoul(option(words, "--delay", "0"), NULL, 10);
-    one->after = given(words, "--after");
-    one->kill = given(words, "--kill");
-    one->used = true;
+    *one = made;
 }
 
 static void show_log(const char *state, bool writes)
@@ -119,61 +189,56 @@ static void show_log(const char *state, bool writes)
     if (stream) fclose(stream);
 }
 
-static bool on_gpu(char **words)
+static void on_gpu(char **words)
 {
     const char *command = words[0];
+    unsigned gpu = gpu_number(words[1]);
     if (!strcmp(command, "busy")) busy(words);
     else if (!strcmp(command, "idle")) {
-        unsigned gpu = gpu_number(words);
         for (struct sim_hold *hold = sim->hold; hold < sim->hold + SIM_HOLDS; hold++)
             if (hold->gpu == gpu) hold->used = false;
-    } else if (!strcmp(command, "lose")) sim->gpu[gpu_number(words)].lost = true;
-    else if (!strcmp(command, "find")) sim->gpu[gpu_number(words)].lost = false;
-    else if (!strcmp(command, "passthrough")) sim->gpu[gpu_number(words)].passthrough = words[2] && !strcmp(words[2], "on");
-    else if (!strcmp(command, "delay")) sim->gpu[gpu_number(words)].delay_ms = words[2] ? (unsigned)strtoul(words[2], NULL, 10) : 0;
+    } else if (!strcmp(command, "lose")) sim->gpu[gpu].lost = true;
+    else if (!strcmp(command, "find")) sim->gpu[gpu].lost = false;
+    else if (!strcmp(command, "passthrough")) sim->gpu[gpu].passthrough = either(words[2], "on", "off");
+    else if (!strcmp(command, "delay")) sim->gpu[gpu].delay_ms = (unsigned)number(words[2], "a delay");
     else if (!strcmp(command, "xid")) {
-        sim->xid[sim->xids % SIM_XIDS].gpu = gpu_number(words);
-        sim->xid[sim->xids % SIM_XIDS].code = words[2] ? strtoull(words[2], NULL, 10) : 0;
+        sim->xid[sim->xids % SIM_XIDS].gpu = gpu;
+        sim->xid[sim->xids % SIM_XIDS].code = (uint64_t)number(words[2], "an Xid");
         sim->xids++;
-    } else if (!strcmp(command, "reset")) {
-        for (char **word = words; word[1]; word++) sim_reset_gpu(gpu_number(word));
-    } else return false;
-    return true;
+    } else {
+        for (char **word = words + 1; *word; word++) gpu_number(*word); /* all are looked at before one is reset */
+        for (char **word = words + 1; *word; word++) sim_reset_gpu(gpu_number(*word));
+    }
 }
 
 int main(int count, char **words)
 {
-    const char *state = NULL;
     if (count > 2 && !strcmp(words[1], "--state")) {
         setenv("NVML_SIM_STATE", words[2], 1);
         words += 2;
     }
     words++;
-    if (!*words) fail("%s", USAGE);
-    state = sim_state_path();
-    if (!strcmp(words[0], "init")) {
-        if (!words[1]) fail("init: from which file?");
-        init_state(state, words[1]);
-        return 0;
-    }
-    if (!strcmp(words[0], "log")) { show_log(state, given(words, "--writes")); return 0; }
+    if (!*words) misused("which command?");
+    check(words);
+    const char *state = sim_state_path(), *command = words[0];
+    if (!strcmp(command, "init")) { init_state(state, words[1]); return 0; }
+    if (!strcmp(command, "log")) { show_log(state, given(words, "--writes")); return 0; }
     int error = sim_open(state);
     if (error) fail("%s: %s", state, strerror(error));
     sim_is_host = !strcmp(state, SIM_DEFAULT_STATE);
-    sim_lock();
-    const char *command = words[0];
-    if (!strcmp(command, "files") && words[1]) write_files(words[1]);
+    sim_lock(); /* the end of the process unlocks as well: nothing is half done where a word is refused */
+    if (!strcmp(command, "files")) write_files(words[1]);
     else if (!strcmp(command, "show")) show();
     else if (!strcmp(command, "reboot")) { sim_reboot(); sim->pid_namespace = sim_own_pid_namespace(); }
-    else if (!strcmp(command, "driver") && words[1]) sim_driver(!strcmp(words[1], "load"));
+    else if (!strcmp(command, "driver")) sim_driver(either(words[1], "load", "unload"));
     else if (!strcmp(command, "fault")) fault(words);
     else if (!strcmp(command, "clear-faults")) memset(sim->fault, 0, sizeof sim->fault);
-    else if (!strcmp(command, "uuids") && words[1]) sim->stable_uuids = !strcmp(words[1], "stable");
+    else if (!strcmp(command, "uuids")) sim->stable_uuids = either(words[1], "stable", "new");
     else if (!strcmp(command, "clear-log")) {
         char name[PATH_MAX];
         snprintf(name, sizeof name, "%s.log", state);
         if (truncate(name, 0) && errno != ENOENT) fail("%s: %s", name, strerror(errno));
-    } else if (!on_gpu(words)) { sim_unlock(); fail("%s", USAGE); }
+    } else on_gpu(words);
     sim_unlock();
     sim_close();
     return 0;

@@ -82,7 +82,8 @@ static void pci(unsigned gpu)
     char folder[128];
     const struct sim_product *product = sim_product(gpu);
     snprintf(folder, sizeof folder, "sys/bus/pci/devices/0000:%02x:00.0", sim->gpu[gpu].bus);
-    const char *const values[][2] = {{"vendor", "0x10de"}, {"class", "0x030200"}, {"numa_node", gpu < 4 ? "0" : "1"}, {"enable", "1"}};
+    const char *const values[][2] = {{"vendor", "0x10de"}, {"class", "0x030200"}, {"numa_node", gpu < 4 ? "0" : "1"}, {"enable", "1"},
+                                     {"subsystem_vendor", "0x0000"}, {"subsystem_device", "0x0000"}}; /* as NVML says here */
     for (unsigned n = 0; n < sizeof values / sizeof *values; n++) {
         FILE *stream = start("%s/%s", folder, values[n][0]);
         fprintf(stream, "%s\n", values[n][1]);
@@ -116,6 +117,11 @@ void write_files(const char *root)
     stream = start("proc/driver/nvidia/params");
     fprintf(stream, "ModifyDeviceFiles: 1\nDeviceFileUID: 0\nDeviceFileGID: 0\nDeviceFileMode: 438\n");
     fclose(stream);
+    if (*base) { /* not over the kernel's own file */
+        stream = start("proc/modules");
+        fprintf(stream, "nvidia_uvm 1 0 - Live 0x0000000000000000\nnvidia 1 1 nvidia_uvm, Live 0x0000000000000000\n");
+        fclose(stream);
+    }
     minors();
     if (!sim->caps_major) sim->caps_major = free_major(400);
     for (unsigned gpu = 0; gpu < sim->gpus; gpu++) {

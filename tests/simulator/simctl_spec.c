@@ -99,6 +99,8 @@ static void finish(struct sim_state *state)
     for (unsigned n = 0; n < state->gpus; n++) {
         struct sim_gpu *gpu = &state->gpu[n];
         uint64_t bits = sim_mixed(state->seed ^ (n + 1));
+        if (gpu->mig_current && !sim_products[gpu->product].max_instances)
+            fail("%s is a board without MIG", sim_products[gpu->product].key);
         gpu->bus = 7 + n * 8;
         snprintf(gpu->serial, sizeof gpu->serial, "15632210%05u", (unsigned)(bits % 100000));
         if (!*gpu->uuid)

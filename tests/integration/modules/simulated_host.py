@@ -11,14 +11,19 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import importlib
+import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pynvml
 from ansible.module_utils.testing import patch_module_args
@@ -32,6 +37,7 @@ NOBODY = 65534
 Answer = dict[str, Any]
 
 
+@cache
 def build_simulator() -> Path:
     """The folder with the library and its programs, made where something is missing or old."""
     BUILD.mkdir(parents=True, exist_ok=True)
@@ -151,6 +157,22 @@ class SimulatedHost:
 
     def clear_faults(self) -> None:
         self.simctl("clear-faults")
+
+
+Host = TypeVar("Host", bound=SimulatedHost)
+
+
+@contextmanager
+def fresh_hosts(kind: type[Host]) -> Iterator[Callable[..., Host]]:
+    """A function that gives a fresh host with the GPUs named. Every user may look into the hosts' folder."""
+    build_simulator()
+    folder = Path(tempfile.mkdtemp(prefix="simulated-"))
+    folder.chmod(0o755)
+    numbers = itertools.count()
+    try:
+        yield lambda *gpus, **host: kind(folder / str(next(numbers)), gpus, **host)
+    finally:
+        shutil.rmtree(folder)
 
 
 def place_of(line_of_log: str) -> str:

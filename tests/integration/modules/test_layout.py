@@ -222,3 +222,14 @@ def test_every_profile_alone_and_as_often_as_it_fits(make_host: MakeHost, produc
         standing = host.gpus()[0]["instances"]
         assert [instance["profile"] for instance in standing] == [row["name"]] * row["count"]
         assert host.run("mig_layout", layout=layout)["changed"] is False
+
+
+def test_a_compute_instance_has_the_size_of_its_profile_whatever_its_place(make_host: MakeHost) -> None:
+    """NVML's place of the one that fills a 3g of an H100 is 0:4 (published listings)."""
+    host = make_host(H100)
+    host.run("mig_layout", layout=[{"gpus": 0, "instances": {"3g.40gb": 2}}])
+    inside = [ci for instance in host.gpus()[0]["instances"] for ci in instance["compute_instances"]]
+    assert [(ci["profile"], ci["start"], ci["size"]) for ci in inside] == [("3g.40gb", 0, 3)] * 2
+    created = [line for line in host.writes() if place_of(line) == CREATE[1]]
+    assert len(created) == 2
+    assert host.run("mig_layout", layout=[{"gpus": 0, "instances": {"3g.40gb": 2}}])["changed"] is False

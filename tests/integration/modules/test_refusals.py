@@ -59,14 +59,17 @@ def test_a_wrong_layout_is_refused_before_anything_is_touched(
 
 
 def test_a_gpu_without_mig(make_host: MakeHost) -> None:
-    host = make_host(A100)
-    host.simctl("fault", "nvmlDeviceGetMigMode", "--calls", "1-", "--return", 3)
-    assert host.gpus()[0]["mig_mode"]["current"] == "unsupported"
+    host = make_host("l40s", A100)
+    board = host.gpus()[0]
+    assert board["mig_mode"] == {"current": "unsupported", "pending": "unsupported"}
+    assert (board["name"], board["memory_mib"], board["profiles"]) == ("NVIDIA L40S", 46068, [])
     answer = host.run("mig_layout", layout=[{"gpus": 0, "instances": {"1g.5gb": 1}}])
     assert answer["failed"]
-    assert "GPU 0 (NVIDIA A100-SXM4-40GB) has no MIG" in answer["msg"]
+    assert "GPU 0 (NVIDIA L40S) has no MIG" in answer["msg"]
     assert host.run("mig_layout", layout=[{"gpus": 0, "mig": "disabled"}])["changed"] is False
     assert host.writes() == []
+    host.run("mig_layout", layout="all-1g.5gb")  # all and presets mean the boards with MIG
+    assert [len(gpu["instances"]) for gpu in host.gpus()] == [0, 7]
 
 
 @pytest.mark.parametrize("check", [True, False], ids=["check", "run"])

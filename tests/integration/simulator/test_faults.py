@@ -48,6 +48,42 @@ def test_chosen_calls_of_a_function_fail(pair: NvmlHost, calls: str, wanted: lis
     assert pair.ask(lambda: gpu().layout()) == [(19, start, 1) for start, answer in enumerate(wanted) if not answer]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["fault", CREATE, "--frobnicate", "1"],
+        ["fault", CREATE, "--gpu"],
+        ["fault", CREATE, "--calls", "2-x"],
+        ["fault", CREATE, "--return", "IN_USE"],
+        ["fault", "nvmlDeviceFrobnicate"],
+        ["fault"],
+        ["busy", "0", "--calls", "1"],
+        ["busy", "zero"],
+        ["delay", "0"],
+        ["driver", "reload"],
+        ["passthrough", "0", "perhaps"],
+        ["log", "--reads"],
+        ["show", "everything"],
+        ["frobnicate"],
+        [],
+    ],
+    ids=" ".join,
+)
+def test_what_simctl_does_not_know_is_refused_with_its_usage(pair: NvmlHost, words: list[str]) -> None:
+    """A fault that never happens would make a test pass for nothing."""
+    done = pair.program("simctl", *words)
+    assert done.returncode == 2
+    assert "simctl [--state FILE] COMMAND" in done.stderr
+    assert pair.ask(one_after_another) == [0, 0, 0, 0]
+
+
+def test_a_gpu_that_is_not_there_is_named_before_anything_is_done(pair: NvmlHost) -> None:
+    pair.ask(one_after_another)
+    done = pair.program("simctl", "reset", "0", "7")
+    assert (done.returncode, done.stderr) == (1, "simctl: there is no GPU 7: there are 2\n")
+    assert pair.ask(lambda: len(gpu().layout())) == 4
+
+
 def place_one(start: int) -> tuple[int, int, int]:
     return gpu().create(19, start).place
 

@@ -94,6 +94,22 @@ def test_without_a_place_the_order_of_creation_decides(make_host: MakeHost) -> N
     assert host.ask(in_order) == 4
 
 
+@pytest.mark.parametrize(
+    ("product", "profiles", "starts"),
+    [
+        (H100, [19] * 7, [6, 4, 5, 0, 1, 2, 3]),  # an H100 PCIe: seven 1g by nvidia-smi mig -cgi, then -lgi
+        (A100, [9, 19, 14, 19], [4, 0, 2, 1]),  # an A100-PCIE-40GB of driver 510
+        (H100, [9, 14], [4, 0]),
+        (A100, [9, 5], [4, 0]),
+    ],
+)
+def test_the_driver_chooses_the_places_of_published_listings(
+    make_host: MakeHost, product: str, profiles: list[int], starts: list[int]
+) -> None:
+    host = make_host(enabled(product))
+    assert host.ask(lambda: [gpu().create(profile).place[1] for profile in profiles]) == starts
+
+
 def test_remaining_capacity_is_what_the_guide_shows(a100: NvmlHost) -> None:
     """The example of A100-40GB: free counts by profile id after each step."""
 
@@ -243,6 +259,24 @@ def test_compute_instances_share_an_instance_and_do_not_overlap(a100: NvmlHost) 
 
     board = PRODUCTS[A100]["name"]
     assert sorted(a100.ask(cut)) == [f"{board} MIG 1c.3g.20gb", f"{board} MIG 2c.3g.20gb"]
+
+
+@pytest.mark.parametrize(("product", "size"), [(A100, 3), (H100, 4)])
+def test_the_compute_instance_that_fills_a_3g_has_the_listed_place(
+    make_host: MakeHost, product: str, size: int
+) -> None:
+    """nvidia-smi mig -lci: 0:3 on an A100, 0:4 on an H100; its profile has three slices on both."""
+    host = make_host(enabled(product))
+
+    def fill() -> tuple[int, int, int]:
+        made = gpu().create(9, 4)
+        with refused(pynvml.NVML_ERROR_INVALID_ARGUMENT):
+            made.fill(2, 0, 7 - size)
+        info = pynvml.nvmlComputeInstanceGetInfo(made.fill(2, 0, size))
+        slices = pynvml.nvmlDeviceGetAttributes(gpu().devices()[0]).computeInstanceSliceCount
+        return info.placement.start, info.placement.size, slices
+
+    assert host.ask(fill) == (0, size, 3)
 
 
 def test_the_1g_profile_of_double_memory_answers_to_both_compute_ids(make_host: MakeHost) -> None:

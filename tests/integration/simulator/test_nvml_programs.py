@@ -60,7 +60,10 @@ def test_profiles_are_named_by_id_or_name_with_a_place(a100: NvmlHost) -> None:
 def test_what_does_not_fit_is_said_with_nvmls_words(a100: NvmlHost) -> None:
     refused = a100.smi("mig", "-cgi", "19,19,14,9")
     assert refused.returncode != 0
-    assert "Insufficient Resources" in refused.stdout
+    assert refused.stdout.splitlines()[-2:] == [
+        "Unable to create a GPU instance on GPU  0 using profile 9: Insufficient Resources",
+        "Failed to create GPU instances: Insufficient Resources",
+    ]
     assert a100.smi("mig", "-cgi", "99").returncode != 0
 
 
@@ -68,7 +71,11 @@ def test_an_instance_with_a_compute_instance_is_in_use(a100: NvmlHost) -> None:
     a100.smi("mig", "-cgi", "9:0", "-C")
     refused = a100.smi("mig", "-dgi")
     assert refused.returncode != 0
-    assert "In use by another client" in refused.stdout
+    instance = a100.ask(lambda: int(gpu().instances()[0].info.id))
+    assert refused.stdout == (
+        f"Unable to destroy GPU instance ID {instance:2} from GPU  0: In use by another client\n"
+        "Failed to destroy GPU instances: In use by another client\n"
+    )
     assert a100.smi("mig", "-dci").stdout.startswith("Successfully destroyed compute instance ID  0 from GPU  0")
     assert a100.smi("mig", "-dgi").returncode == 0
     assert "No GPU instances found: Not Found" in a100.smi("mig", "-lgi").stdout
@@ -81,20 +88,116 @@ def test_only_the_instance_named_is_destroyed(a100: NvmlHost) -> None:
     assert a100.ask(lambda: gpu().layout()) == [(19, 0, 1)]
 
 
-def test_placements_are_those_of_the_published_listing(a100: NvmlHost) -> None:
-    """GPU  0 Profile ID 19 Placements: {0,1,2,3,4,5,6}:1, and so on; an older release has a space before the colon."""
-    lines = [line.replace(" :", ":") for line in a100.smi("mig", "-lgipp").stdout.splitlines()]
-    assert sorted(lines) == sorted(
-        [
-            "GPU  0 Profile ID 19 Placements: {0,1,2,3,4,5,6}:1",
-            "GPU  0 Profile ID 20 Placements: {0,1,2,3,4,5,6}:1",
-            "GPU  0 Profile ID 15 Placements: {0,2,4,6}:2",
-            "GPU  0 Profile ID 14 Placements: {0,2,4}:2",
-            "GPU  0 Profile ID  9 Placements: {0,4}:4",
-            "GPU  0 Profile ID  5 Placement: {0}:4",
-            "GPU  0 Profile ID  0 Placement: {0}:8",
-        ]
+def rows(table: str) -> list[str]:
+    """The lines between a table's rules, without its head."""
+    body = table.split("=|\n", 1)[1]
+    return [line for line in body.splitlines() if not line.startswith("+")]
+
+
+def test_profiles_are_listed_as_on_a_real_h100(make_host: MakeHost) -> None:
+    """Line for line a published nvidia-smi mig -lgip of an H100 80GB HBM3."""
+    shown = make_host({"product": H100, "mig": "enabled"}).smi("mig", "-lgip").stdout
+    assert shown.splitlines()[:5] == [
+        "+-------------------------------------------------------------------------------+",
+        "| GPU instance profiles:                                                        |",
+        "| GPU   Name               ID    Instances   Memory     P2P    SM    DEC   ENC  |",
+        "|                                Free/Total   GiB              CE    JPEG  OFA  |",
+        "|===============================================================================|",
+    ]
+    assert rows(shown) == [
+        "|   0  MIG 1g.10gb         19     7/7        9.75       No     16     1     0   |",
+        "|                                                               1     1     0   |",
+        "|   0  MIG 1g.10gb+me      20     1/1        9.75       No     16     1     0   |",
+        "|                                                               1     1     1   |",
+        "|   0  MIG 1g.20gb         15     4/4        19.62      No     26     1     0   |",
+        "|                                                               1     1     0   |",
+        "|   0  MIG 2g.20gb         14     3/3        19.62      No     32     2     0   |",
+        "|                                                               2     2     0   |",
+        "|   0  MIG 3g.40gb          9     2/2        39.50      No     60     3     0   |",
+        "|                                                               3     3     0   |",
+        "|   0  MIG 4g.40gb          5     1/1        39.50      No     64     4     0   |",
+        "|                                                               4     4     0   |",
+        "|   0  MIG 7g.80gb          0     1/1        79.25      No     132    7     0   |",
+        "|                                                               8     7     1   |",
+    ]
+
+
+def test_instances_are_listed_as_on_a_real_h100(make_host: MakeHost) -> None:
+    """-cgi 9,14 and -cci, then the lists: only the ids differ from board to board."""
+    host = make_host({"product": H100, "mig": "enabled"})
+    host.smi("mig", "-i", 0, "-cgi", "9,14")
+    wide, narrow = host.ask(lambda: [one.info.id for one in sorted(gpu().instances(), key=lambda i: -i.place[1])])
+    made = host.smi("mig", "-i", 0, "-gi", wide, "-cci")
+    assert made.stdout == (
+        f"Successfully created compute instance ID  0 on GPU  0 GPU instance ID {wide:2} "
+        "using profile MIG 3g.40gb (ID  2)\n"
     )
+    host.smi("mig", "-i", 0, "-gi", narrow, "-cci", "1")
+    assert rows(host.smi("mig", "-lgi").stdout) == [
+        f"|   0  MIG 2g.20gb           14{narrow:9}          0:2     |",
+        f"|   0  MIG 3g.40gb            9{wide:9}          4:4     |",
+    ]
+    assert host.smi("mig", "-i", 0, "-lci").stdout.splitlines() == [
+        "+--------------------------------------------------------------------+",
+        "| Compute instances:                                                 |",
+        "| GPU     GPU       Name             Profile   Instance   Placement  |",
+        "|       Instance                       ID        ID       Start:Size |",
+        "|         ID                                                         |",
+        "|====================================================================|",
+        f"|   0{narrow:7}       MIG 2g.20gb          1         0          0:2     |",
+        "+--------------------------------------------------------------------+",
+        f"|   0{wide:7}       MIG 3g.40gb          2         0          0:4     |",
+        "+--------------------------------------------------------------------+",
+    ]
+
+
+def test_compute_profiles_are_listed_as_on_a_real_a100(a100: NvmlHost) -> None:
+    """The default one is marked; what is used is not free."""
+    a100.smi("mig", "-cgi", "14:0")
+    instance = a100.ask(lambda: int(gpu().instances()[0].info.id))
+    assert a100.smi("mig", "-gi", instance, "-lci").stdout == "No compute instances found: Not Found\n"
+    a100.smi("mig", "-gi", instance, "-cci", "1c.2g.10gb,0")
+    assert rows(a100.smi("mig", "-lcip", "-gi", instance).stdout) == [
+        f"|   0{instance:7}       MIG 1c.2g.10gb       0      0/2           14        1     0     0   |",
+        "|                                                                      2     0         |",
+        f"|   0{instance:7}       MIG 2g.10gb          1*     0/1           28        1     0     0   |",
+        "|                                                                      2     0         |",
+    ]
+    assert a100.smi("mig", "-lcip", "-gi", 14).returncode == 6
+    assert a100.smi("mig", "-dci", "-gi", instance, "-ci", "1").stdout == (
+        f"Successfully destroyed compute instance ID  1 from GPU  0 GPU instance ID {instance:2}\n"
+    )
+
+
+def test_versions_are_told_in_four_lines(a100: NvmlHost) -> None:
+    assert a100.smi("--version").stdout == (
+        "NVIDIA-SMI version  : 580.82.07\nNVML version        : 580.82\n"
+        "DRIVER version      : 580.82.07\nCUDA Version        : 13.0\n"
+    )
+
+
+def test_a_board_without_mig_is_said_to_have_none(make_host: MakeHost) -> None:
+    host = make_host("l40s")
+    listed = host.smi("mig", "-lgip")
+    assert (listed.returncode, listed.stdout) == (6, "No MIG-supported devices found.\n")
+    assert host.smi("-mig", 1).stdout == (
+        f"Unable to enable MIG Mode for GPU {BUS}: Not Supported\nTreating as warning and moving on.\nAll done.\n"
+    )
+    query = host.smi("--query-gpu=name,mig.mode.current", "--format=csv")
+    assert query.stdout == "name, mig.mode.current\nNVIDIA L40S, [N/A]\n"
+
+
+def test_placements_are_those_of_the_published_listing(a100: NvmlHost) -> None:
+    """GPU  0 Profile ID 19 Placements: {0,1,2,3,4,5,6}:1, and so on, as newer releases print it."""
+    assert a100.smi("mig", "-lgipp").stdout.splitlines() == [
+        "GPU  0 Profile ID 19 Placements: {0,1,2,3,4,5,6}:1",
+        "GPU  0 Profile ID 20 Placements: {0,1,2,3,4,5,6}:1",
+        "GPU  0 Profile ID 15 Placements: {0,2,4,6}:2",
+        "GPU  0 Profile ID 14 Placements: {0,2,4}:2",
+        "GPU  0 Profile ID  9 Placements: {0,4}:4",
+        "GPU  0 Profile ID  5 Placement: {0}:4",
+        "GPU  0 Profile ID  0 Placement: {0}:8",
+    ]
 
 
 def test_other_users_may_list_devices_and_change_nothing(a100: NvmlHost) -> None:
@@ -158,6 +261,8 @@ def test_queries_answer_in_csv(make_host: MakeHost) -> None:
 def test_wrong_words_and_missing_gpus_have_the_manuals_exit_codes(make_host: MakeHost) -> None:
     host = make_host(A100)
     assert host.smi("--frobnicate").returncode == 2
+    for words in (["mig"], ["mig", "-frobnicate"], ["mig", "-cgi"], ["mig", "-lgi", "-lci"], ["mig", "-lgi", "-i"]):
+        assert host.smi(*words).returncode == 2, words
     assert host.smi("--query-gpu=frobnication", "--format=csv").returncode == 2
     missing = host.smi("-L", "-i", 5)
     assert (missing.returncode, missing.stdout) == (6, "No devices were found\n")

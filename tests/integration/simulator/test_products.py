@@ -193,3 +193,29 @@ def overlaps() -> int:
 def test_places_that_share_a_slice_exclude_each_other(make_host: MakeHost, key: str) -> None:
     places = sum(len(row["placements"]["starts"]) for row in profiles_of(key) if not re.search(r"[+-]", row["name"]))
     assert make_host({"product": key, "mig": "enabled"}).ask(overlaps) == places * places
+
+
+@pytest.mark.parametrize(
+    ("product", "name", "memory"), [("t4", "Tesla T4", 15360), ("l40s", "NVIDIA L40S", 46068)], ids=["t4", "l40s"]
+)
+def test_boards_without_mig(make_host: MakeHost, product: str, name: str, memory: int) -> None:
+    """Name and memory as nvidia-smi -q -x of real ones shows them, MIG mode N/A."""
+    host = make_host(product, A100)
+
+    def look() -> tuple[str, int]:
+        with refused(pynvml.NVML_ERROR_NOT_SUPPORTED):
+            pynvml.nvmlDeviceGetMigMode(gpu().handle)
+        with refused(pynvml.NVML_ERROR_NOT_SUPPORTED):
+            gpu().set_mode(1)
+        with refused(pynvml.NVML_ERROR_NOT_SUPPORTED):
+            gpu().create(19)
+        assert gpu().profiles() == []
+        assert pynvml.nvmlDeviceGetMaxMigDeviceCount(gpu().handle) == 0
+        return pynvml.nvmlDeviceGetName(gpu().handle), pynvml.nvmlDeviceGetMemoryInfo(gpu().handle).total >> 20
+
+    assert host.ask(look) == (name, memory)
+
+
+def test_a_board_without_mig_cannot_begin_with_it(make_host: MakeHost) -> None:
+    with pytest.raises(AssertionError, match="t4 is a board without MIG"):
+        make_host({"product": "t4", "mig": "enabled"})
