@@ -181,27 +181,6 @@ static void create_compute(const struct smi_gpu *gpu, const smi_profile_info *pr
            gpu->index, id, kind.name, kind.id);
     done++;
 }
-/* Compute instances of the profiles named, by id, in the GPU instance of -gi. */
-static const char *wanted_compute;
-static void create_compute(const struct smi_gpu *gpu, const profile_info *profile, nvmlGpuInstance_t instance,
-                           const nvmlGpuInstanceInfo_t *info)
-{
-    char copy[512];
-    (void)profile;
-    if (only_instance != ~0u && info->id != only_instance) return;
-    snprintf(copy, sizeof copy, "%s", wanted_compute);
-    for (char *rest = copy, *word; (word = strsep(&rest, ","));) {
-        nvmlComputeInstance_t made;
-        char *end;
-        unsigned id = (unsigned)strtoul(word, &end, 10);
-        needs(*word && !*end ? NVML_SUCCESS : NVML_ERROR_INVALID_ARGUMENT, "create a compute instance", gpu->index);
-        needs(nvmlGpuInstanceCreateComputeInstance(instance, id, &made), "create a compute instance", gpu->index);
-        done++;
-        printf("Successfully created compute instance on GPU %2u GPU instance ID %2u using profile ID %2u\n", gpu->index, info->id, id);
-    }
-}
-/* Each word is a profile's id or name, with :START where the place matters. */
-static void create(const struct smi_gpu *gpu, const char *list, bool filled)
 static void create_computes(const struct smi_gpu *gpu, const smi_profile_info *profile, nvmlGpuInstance_t instance,
                             const nvmlGpuInstanceInfo_t *info)
 {
@@ -324,45 +303,17 @@ static unsigned parse(int count, char **words)
 
 int smi_mig(int count, char **words)
 {
-    struct smi_gpu gpus[32];
-    const char *chosen = NULL, *wanted = NULL, *command = "";
-    bool filled = false;
-    for (int n = 0; n < count; n++) {
-        bool more = n + 1 < count;
-        if (!strcmp(words[n], "-i") && more) chosen = words[++n];
-        else if (!strcmp(words[n], "-C")) filled = true;
-        else if (!strcmp(words[n], "-gi") && more) only_instance = (unsigned)strtoul(words[++n], NULL, 10);
-        else if (!strcmp(words[n], "-ci") && more) only_compute = (unsigned)strtoul(words[++n], NULL, 10);
-        else if (!strcmp(words[n], "-cgi") && more) { command = words[n]; wanted = words[++n]; }
-        else if (!strcmp(words[n], "-cci") && more) { command = words[n]; wanted_compute = words[++n]; }
-        else command = words[n];
-    }
-    unsigned found = smi_chosen(chosen, gpus, 32), any = 0;
-    for (unsigned n = 0; n < found; n++) {
-        unsigned current = 0, pending = 0;
-        if (nvmlDeviceGetMigMode(gpus[n].device, &current, &pending) != NVML_SUCCESS || !current) continue;
-        any++;
-        if (!strcmp(command, "-lgip")) list_profiles(&gpus[n], false);
-        else if (!strcmp(command, "-lgipp")) list_profiles(&gpus[n], true);
-        else if (!strcmp(command, "-lgi")) done += each_instance(&gpus[n], show_instance);
-        else if (!strcmp(command, "-lci")) each_instance(&gpus[n], show_computes);
-        else if (!strcmp(command, "-dci")) each_instance(&gpus[n], destroy_computes);
-        else if (!strcmp(command, "-dgi")) each_instance(&gpus[n], destroy_instance);
-        else if (wanted_compute) each_instance(&gpus[n], create_compute);
-        else if (wanted) create(&gpus[n], wanted, filled);
-        else { printf("Option \"%s\" is not recognized.\n", command); return 2; }
-    }
-    if (!any) { printf("No MIG-enabled devices found.\n"); return 6; }
-    if (!done && (!strcmp(command, "-lgi") || !strcmp(command, "-dgi") || wanted_compute)) { printf("No GPU instances found: Not Found\n"); return 6; }
-    return 0;
     struct smi_gpu gpus[GPUS];
     unsigned command = parse(count, words), able = 0, enabled = 0;
     unsigned found = smi_chosen(asked.gpus, gpus, GPUS);
+    for (unsigned n = 0; n < found; n++) {
+        unsigned current = 0, pending = 0;
         if (nvmlDeviceGetMigMode(gpus[n].device, &current, &pending) != NVML_SUCCESS) continue;
         able++;
         if (!current) continue;
         enabled++;
         COMMANDS[command].on(&gpus[n]);
+    }
     const char *missing = !able ? "No MIG-supported devices found." : !enabled ? "No MIG-enabled devices found."
                         : !done ? COMMANDS[command].missing : NULL;
     if (!missing) return 0;

@@ -5,6 +5,6 @@
 
 from __future__ import annotations
 
-from integration.modules.conftest import make_host, simulator
+from integration.modules.conftest import make_host
 
-__all__ = ["make_host", "simulator"]
+__all__ = ["make_host"]
