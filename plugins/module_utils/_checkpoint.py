@@ -94,11 +94,11 @@ def _keys(raw: Any, wanted: set[str], label: str) -> None:
         raise CheckpointError(f"{label} should have {', '.join(sorted(wanted))} and has {there or 'nothing'}")
 
 
-def _of(kind: Callable[[], Any], raw: Any, label: str) -> Any:
+def _of(kind: type, raw: Any, label: str) -> Any:
     """A list or dict; Go writes an empty one as null too."""
     if raw is None:
         return kind()
-    if type(raw) is not kind:
+    if not isinstance(raw, kind):
         raise CheckpointError(f"{label} is of another type than expected ({type(raw).__name__})")
     return raw
 

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.parsing.dataloader import DataLoader
 from unit.kube_server import run_module
 
 LAYOUT = [
@@ -33,11 +35,23 @@ def put(folder: Path, *, check: bool = False, overwrite: bool = False, **hosts: 
     return run_module("inventory_vars", check=check, path=str(folder), hosts=hosts, overwrite=overwrite)
 
 
+LOADER = """
+import json, sys
+from ansible.parsing.dataloader import DataLoader
+loader, found = DataLoader(), {}
+for path in loader.find_vars_files(*sys.argv[1:]):
+    found.update(loader.load_from_file(path))
+print(json.dumps({key: value for key, value in found.items() if key.startswith("mig_")}))
+"""
+
+
 def loaded(folder: Path, host: str) -> dict[str, Any]:
-    """What Ansible itself loads for a host."""
-    loader, found = DataLoader(), {}
-    for path in loader.find_vars_files(str(folder), host):
-        found.update(loader.load_from_file(path if isinstance(path, str) else path.decode(), trusted_as_template=True))
+    """The mig_ variables that Ansible itself loads for a host.
+
+    In a process of its own: with the controller's code loaded, modules that other tests run in theirs behave otherwise.
+    """
+    command = [sys.executable, "-c", LOADER, str(folder), host]
+    found: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     return found
 
 
