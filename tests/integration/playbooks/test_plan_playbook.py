@@ -63,6 +63,7 @@ def test_a_fleet_that_does_not_exist_is_planned_from_the_inventory(tmp_path: Pat
     assert "## Instances that go" in (tmp_path / "output" / "plan.md").read_text()
 
 
+@pytest.mark.full
 def test_one_bad_host_is_refused_and_the_rest_is_planned(tmp_path: Path) -> None:
     broken = {"mig_gpus": [{"model": "A30"}], "mig_layout": "{{ nowhere }}"}
     run = play(tmp_path, "plan", {"bad": BAD, "broken": broken, **FLEET}, mig_offline=True)
@@ -84,6 +85,7 @@ def test_one_bad_host_is_refused_and_the_rest_is_planned(tmp_path: Path) -> None
     ],
 )
 @pytest.mark.slow
+@pytest.mark.full
 def test_the_exit_code_is_what_was_asked_for(tmp_path: Path, hosts: list[str], fail_on: str, code: int) -> None:
     chosen = {name: {**FLEET, "bad": BAD}[name] for name in hosts}
     run = play(tmp_path, "plan", chosen, "-e", f"mig_plan_fail_on={fail_on}", mig_offline=True)
@@ -91,6 +93,7 @@ def test_the_exit_code_is_what_was_asked_for(tmp_path: Path, hosts: list[str], f
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_host_that_does_not_answer_is_planned_from_the_inventory_or_named(tmp_path: Path) -> None:
     silent = {"ansible_host": "127.0.0.1", "ansible_port": 1, "mig_layout": "all-disabled"}
     hosts = {
@@ -106,6 +109,7 @@ def test_a_host_that_does_not_answer_is_planned_from_the_inventory_or_named(tmp_
     assert play(tmp_path, "plan", hosts, "-e", "mig_plan_fail_on=drift").code == 2
 
 
+@pytest.mark.full
 def test_a_host_that_is_read_is_planned_as_it_stands_and_not_touched(tmp_path: Path, make_host: MakeHost) -> None:
     host = make_host({"product": "h100-sxm5-80gb", "mig": "enabled"}, "h100-sxm5-80gb")
     host.run("mig_layout", layout=[{"gpus": 0, "instances": {"1g.10gb": 7}}])
@@ -133,6 +137,7 @@ def api(tmp_path: Path) -> Iterator[Api]:
     server.server_close()
 
 
+@pytest.mark.full
 def test_what_the_cluster_shows_is_compared_and_not_touched(tmp_path: Path, make_host: MakeHost, api: Api) -> None:
     host = make_host({"product": "h100-sxm5-80gb", "mig": "enabled"})
     host.run("mig_layout", layout="all-1g.10gb")
@@ -169,6 +174,7 @@ def test_what_the_cluster_shows_is_compared_and_not_touched(tmp_path: Path, make
     assert api.writes() == []
 
 
+@pytest.mark.full
 def test_a_slip_in_the_inventory_stops_before_anything_is_touched(tmp_path: Path, make_host: MakeHost) -> None:
     host = make_host({"product": "h100-sxm5-80gb", "mig": "enabled"})
     host.run("mig_layout", layout="all-1g.10gb")

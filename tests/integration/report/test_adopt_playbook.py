@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import yaml
 from integration.report.conftest import Fleet
 
@@ -43,6 +44,7 @@ def test_a_fleet_partitioned_by_hand_comes_under_the_inventory(folder: Path) -> 
     assert all(host.writes() == [] for host in fleet.hosts.values())
 
 
+@pytest.mark.full
 def test_a_layout_that_stands_is_kept_and_a_pending_mode_left_out(folder: Path) -> None:
     fleet = Fleet(folder, {"one": [A100], "two": [{"product": A100, "passthrough": True}, A100]})
     own = fleet.inventory / "host_vars"
@@ -62,6 +64,7 @@ def test_a_layout_that_stands_is_kept_and_a_pending_mode_left_out(folder: Path) 
     assert yaml.safe_load((own / "one.yml").read_text())["mig_layout"] == [{"gpus": 0, "mig": "disabled"}]
 
 
+@pytest.mark.full
 def test_an_inventory_without_a_file_needs_a_folder(folder: Path) -> None:
     fleet = Fleet(folder, {"one": [A100]})
     everything = yaml.safe_load((fleet.inventory / "hosts.yml").read_text())["all"]

@@ -117,6 +117,7 @@ def test_the_whole_fleet_with_kubernetes(folder: Path, api: Api) -> None:
     assert fleet.hosts["gpu-01"].writes() == []
 
 
+@pytest.mark.full
 def test_without_a_kubeconfig_nothing_that_may_be_held_is_called_free(folder: Path) -> None:
     fleet = partitioned(folder)
     uuids = fleet.hosts["gpu-01"].uuids()
@@ -129,6 +130,7 @@ def test_without_a_kubeconfig_nothing_that_may_be_held_is_called_free(folder: Pa
     assert (host["drift"]["state"], host["allocatable"]) == ("unmanaged", None)
 
 
+@pytest.mark.full
 def test_hosts_in_no_cluster_and_one_that_cannot_be_read(folder: Path) -> None:
     fleet = partitioned(folder, mig_kubelet_dir=str(folder / "none"))
     fleet.hosts["gpu-02"].simctl("driver", "unload")
@@ -147,6 +149,7 @@ def devices(fleet: Fleet, *, user: int = 0, **options: Any) -> dict[str, Any]:
     return fleet.hosts["gpu-01"].run("pod_devices_info", user=user, **options)
 
 
+@pytest.mark.full
 def test_pod_devices_info_reads_the_gpus_itself(folder: Path) -> None:
     fleet = partitioned(folder)
     fleet.hosts["gpu-01"].simctl("busy", 1, "--pid", 1)
@@ -162,6 +165,7 @@ def test_pod_devices_info_reads_the_gpus_itself(folder: Path) -> None:
     assert devices(fleet, kubelet_dir=where, gpus=[{"processes": [{}]}])["failed"]
 
 
+@pytest.mark.full
 def test_pod_devices_info_says_what_it_does_not_know(folder: Path) -> None:
     fleet = partitioned(folder)
     missing = devices(fleet, kubelet_dir=str(folder), gpus=[])["checkpoint"]
