@@ -134,6 +134,26 @@ def read_nodes(
         time.sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))
 
 
+def gpu_pods(kube: Kube, names: Iterable[str], also: Iterable[str] = ()) -> dict[str, list[dict[str, Any]]]:
+    """The pods on each node that ask for an nvidia.com resource, and those whose UID is in `also`, by their names.
+
+    Pods of all namespaces, finished ones too: `_pods.describe` has the shape.
+    """
+    names, also = list(dict.fromkeys(names)), set(also)
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    # The API server keeps an index of pods by node, so a few nodes cost little each.
+    selectors = [f"spec.nodeName={name}" for name in names] if len(names) <= SINGLE_READS else [None]
+    for selector in selectors:
+        for pod in kube.items(pods_path(None), fieldSelector=selector):
+            shown = _pods.describe(pod, _publishers.PREFIX)
+            node = pod.get("spec", {}).get("nodeName")
+            if node in found and (shown["requests"] or also.intersection((shown["uid"], shown["kubelet_uid"]))):
+                found[node].append(shown)
+    for pods in found.values():
+        pods.sort(key=lambda pod: (pod["namespace"], pod["name"]))
+    return found
+
+
 # node_publishers
 
 

@@ -46,6 +46,50 @@ def full_name(pod: dict[str, Any]) -> str:
     return f"{pod['metadata'].get('namespace', 'default')}/{pod['metadata']['name']}"
 
 
+def is_finished(pod: dict[str, Any]) -> bool:
+    """Its containers have ended for good: the kubelet gives its devices to others. A pod that is ending still runs."""
+    return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
+
+
+def requests(pod: dict[str, Any], prefix: str) -> dict[str, dict[str, int]]:
+    """The extended resources whose name starts with `prefix`, as {container: {resource: count}}; init ones included."""
+    found: dict[str, dict[str, int]] = {}
+    spec = pod.get("spec", {})
+    for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]:
+        resources = container.get("resources") or {}
+        # the API server sets the request of an extended resource to its limit
+        amounts = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
+        wanted = {key: int(count) for key, count in sorted(amounts.items()) if key.startswith(prefix) and int(count)}
+        if wanted:
+            found[str(container["name"])] = wanted
+    return found
+
+
+def kubelet_uid(pod: dict[str, Any]) -> str:
+    """The UID under which the kubelet knows the pod: of a static pod the API shows a mirror with another one."""
+    annotations = pod["metadata"].get("annotations") or {}
+    if "kubernetes.io/config.mirror" in annotations:
+        return str(annotations.get("kubernetes.io/config.hash") or annotations["kubernetes.io/config.mirror"])
+    return str(pod["metadata"]["uid"])
+
+
+def describe(pod: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """The public shape of a pod that may hold devices; `prefix` is that of the resources that count."""
+    status = pod.get("status", {})
+    return {
+        "uid": str(pod["metadata"]["uid"]),
+        "kubelet_uid": kubelet_uid(pod),
+        "namespace": pod["metadata"].get("namespace", "default"),
+        "name": pod["metadata"]["name"],
+        "owner": controller(pod),
+        "phase": status.get("phase", "Unknown"),
+        "reason": status.get("reason"),
+        "finished": is_finished(pod),
+        "ending": is_ending(pod),
+        "requests": requests(pod, prefix),
+    }
+
+
 def why_not_ready(pod: dict[str, Any], logs: Logs | None = None) -> str:
     """One sentence without a full stop: which pod, on which node, what it waits for, its last words.
 

@@ -18,6 +18,16 @@ description:
     then missing, and RV(complete) is false.
 author:
   - gpufleet.mig maintainers (@gpufleet)
+options:
+  pod_devices:
+    description: Also read to which pods the kubelet of this host gave its devices. Needs root.
+    type: bool
+    default: false
+  kubelet_dir:
+    description:
+      - Folder of the kubelet, which has C(device-plugins/kubelet_internal_checkpoint).
+      - By default that of kubeadm, k3s, RKE2, k0s or MicroK8s, whichever is there.
+    type: path
 extends_documentation_fragment:
   - gpufleet.mig.mig_host
   - ansible.builtin.action_common_attributes
@@ -99,6 +109,10 @@ host:
   returned: success
   type: dict
   sample: {driver_version: 580.82.07, cuda_version: "13.0", machine: DGXA100, gpu_mode: compute}
+pod_devices:
+  description: What M(gpufleet.mig.pod_devices_info) returns, C(checkpoint) and C(processes).
+  returned: when O(pod_devices) is true
+  type: dict
 complete:
   description: All could be read. V(false) where this user may not see all of it.
   returned: success
@@ -114,11 +128,16 @@ pynvml_missing:
   type: bool
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.gpufleet.mig.plugins.module_utils import _pod_devices
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 from ansible_collections.gpufleet.mig.plugins.module_utils._gpu_reader import read_host
 from ansible_collections.gpufleet.mig.plugins.module_utils._nvml import Nvml
+
+ARGUMENT_SPEC: dict[str, Any] = {"pod_devices": {"type": "bool", "default": False}, "kubelet_dir": {"type": "path"}}
 
 UNSEEN = [
     "places of GPU instances, and GPU instances without compute instances: only root may read them (become: true)"
@@ -127,10 +146,13 @@ UNSEEN = [
 
 def main() -> None:
     """Read and report."""
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     try:
         with Nvml.open() as nvml:
             reading = read_host(nvml)
+        extra = {}
+        if module.params["pod_devices"]:
+            extra["pod_devices"] = _pod_devices.read(reading.gpus, module.params["kubelet_dir"])
     except MigError as error:
         module.fail_json(msg=str(error), **error.context)
     module.exit_json(
@@ -139,6 +161,7 @@ def main() -> None:
         host=reading.host,
         complete=reading.complete,
         missing=[] if reading.complete else UNSEEN,
+        **extra,
     )
 
 

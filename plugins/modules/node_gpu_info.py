@@ -14,6 +14,7 @@ version_added: "0.1.0"
 description:
   - Reads allocatable and capacity of every C(nvidia.com) resource, the C(nvidia.com) labels and the pods of the device
     plugin and of GPU feature discovery, for many nodes in one call.
+  - With O(pods) it also returns the pods that ask for C(nvidia.com) resources on each node.
   - With O(expect) it compares exactly and, with O(timeout), waits until the nodes are as expected.
   - Runs where the Kubernetes API can be reached, usually on the controller; it never writes.
 author:
@@ -52,6 +53,19 @@ options:
     elements: str
     choices: [nvidia-device-plugin, gpu-feature-discovery]
     default: [nvidia-device-plugin, gpu-feature-discovery]
+  pods:
+    description:
+      - Also return the pods of all namespaces that ask for C(nvidia.com) resources on each node. They are read after
+        everything else, so that they are newer than what a caller has read from the host before.
+    type: bool
+    default: false
+  pod_uids:
+    description:
+      - UIDs of pods that are returned with O(pods) whatever they ask for, such as those of the processes that
+        M(gpufleet.mig.pod_devices_info) found.
+    type: list
+    elements: str
+    default: []
   timeout:
     description: Seconds to wait until everything is as expected; 0 looks once.
     type: float
@@ -128,6 +142,32 @@ nodes:
           ending: false
           restarts: 0
           controller: {kind: DaemonSet, name: nvidia-device-plugin, uid: 7d4f0d0e-31c0-4d0b-8a4e-f6a6b5f5c1d2}
+    pods:
+      description: GPU pods on the node by namespace and name. Without O(pods) there is no such key.
+      type: list
+      elements: dict
+      returned: with O(pods)
+      contains:
+        uid: {description: UID of the pod., type: str, returned: always}
+        kubelet_uid:
+          description: UID that the kubelet knows it by. It differs for a static pod only.
+          type: str
+          returned: always
+        namespace: {description: Namespace of the pod., type: str, returned: always}
+        name: {description: Name of the pod., type: str, returned: always}
+        owner:
+          description: C(kind), C(name) and C(uid) of what makes a new pod when this one goes. Null for a bare pod.
+          type: dict
+          returned: always
+        phase: {description: Phase of the pod., type: str, returned: always, sample: Running}
+        reason: {description: Why it failed., type: str, returned: always, sample: UnexpectedAdmissionError}
+        finished: {description: It has ended for good and holds no device., type: bool, returned: always}
+        ending: {description: It is deleted and may still run., type: bool, returned: always}
+        requests:
+          description: C(nvidia.com) resources that each container asks for.
+          type: dict
+          returned: always
+          sample: {train: {nvidia.com/mig-1g.10gb: 1}}
     mismatch:
       description: One sentence per difference from O(expect), empty when there is none.
       type: list
@@ -158,6 +198,8 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "release": {"type": "str"},
     "expect": {"type": "dict", "default": {}},
     "publishers": {"type": "list", "elements": "str", "choices": PUBLISHERS, "default": PUBLISHERS},
+    "pods": {"type": "bool", "default": False},
+    "pod_uids": {"type": "list", "elements": "str", "default": []},
     "timeout": {"type": "float", "default": 0},
     "fail_on_mismatch": {"type": "bool", "default": True},
 }
@@ -170,14 +212,18 @@ def main() -> None:
     started = time.monotonic()
     try:
         expect = _nodes.check_expectations(params["expect"], params["nodes"])
+        kube = _kube.Kube(params["kubeconfig"], params["context"])
         nodes = _nodes.read_nodes(
-            _kube.Kube(params["kubeconfig"], params["context"]),
+            kube,
             params["nodes"],
             _nodes.Where(params["namespace"] or None, params["selector"], params["release"]),
             expect,
             params["publishers"],
             params["timeout"],
         )
+        if params["pods"]:
+            for name, pods in _nodes.gpu_pods(kube, params["nodes"], params["pod_uids"]).items():
+                nodes[name]["pods"] = pods
     except MigError as error:
         module.fail_json(msg=str(error), **error.context)
     elapsed = round(time.monotonic() - started, 1)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lab.conftest import DEMO_HOSTS, PlayResult, allocatable, kubectl_json, on_host, play, publisher_pods
+from lab.conftest import DEMO_HOSTS, ROOT, PlayResult, allocatable, kubectl_json, on_host, play, publisher_pods, run
 
 # What each node must offer, worked out by hand from the layouts of inventories/demo.
 ALLOCATABLE = {
@@ -174,3 +174,22 @@ def test_moving_one_gpu_changes_only_that_gpu(converged: PlayResult) -> None:
     finally:
         play("site.yml", "--limit", "h100-mixed")
     assert allocatable("h100-mixed") == ALLOCATABLE["h100-mixed"]
+
+
+def test_a_plugin_that_still_publishes_instances_of_the_past_is_found_and_restarted(converged: PlayResult) -> None:
+    """As after a run that was killed between the layout and the restart: the counts are right, the UUIDs are not."""
+    host = "a100-mixed"
+    wanted = [{"gpus": "all", "instances": {"3g.20gb": 1, "2g.10gb": 1, "1g.5gb": 1}}]
+    before = publisher_pods()
+    for layout in ("all-enabled", wanted):
+        module = ["-m", "gpufleet.mig.mig_layout", "-a", json.dumps({"layout": layout})]
+        run("ansible", "-i", "inventories/demo", host, *module, ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"))
+    assert allocatable(host) == ALLOCATABLE[host]
+    found = play("playbooks/verify.yml", "--limit", host, check=False)
+    assert found.rc == 2
+    assert "still gives out MIG-" in found.output
+
+    play("site.yml", "--limit", host)
+    gone = [name for uid, name in before.items() if uid not in publisher_pods()]
+    assert len(gone) == 2, "the device plugin and feature discovery of this node, and no other pod"
+    assert "still gives out" not in play("playbooks/verify.yml", "--limit", host).output

@@ -54,6 +54,41 @@ def test_shows_every_nvidia_key_and_which_pod_is_which(api: Api) -> None:
     assert not api.writes()
 
 
+def gpu_pod(name: str, on: str, count: int, *, namespace: str = "ml", **status: Any) -> dict[str, Any]:
+    """A bare pod of a user with an init container and a limit, as the API server stores it."""
+    amounts = {"cpu": "1", **({"nvidia.com/mig-1g.10gb": str(count)} if count else {})}
+    container = {"name": "main", "resources": {"limits": amounts, "requests": amounts}}
+    return {
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace, "uid": f"uid-{name}"},
+        "spec": {"nodeName": on, "initContainers": [{"name": "fetch"}], "containers": [container]},
+        "status": {"phase": "Running", **status},
+    }
+
+
+def test_the_gpu_pods_of_each_node_and_those_named(api: Api) -> None:
+    api.put(node("a", SEVEN), node("b", SEVEN))
+    mirror = gpu_pod("static-a", "a", 2, namespace="kube-system")
+    mirror["metadata"]["annotations"] = {
+        "kubernetes.io/config.mirror": "5f" * 16,
+        "kubernetes.io/config.hash": "5f" * 16,
+    }
+    api.put(gpu_pod("train", "a", 1), gpu_pod("web", "a", 0), gpu_pod("metrics", "a", 0), gpu_pod("other", "b", 1))
+    api.put(mirror, gpu_pod("done", "a", 1, phase="Failed", reason="UnexpectedAdmissionError"))
+    pods = info(api, "a", pods=True, pod_uids=["uid-metrics"])["nodes"]["a"]["pods"]
+    assert [pod["name"] for pod in pods] == ["static-a", "done", "metrics", "train"]
+    assert [pod["finished"] for pod in pods] == [False, True, False, False]
+    static, done, metrics, train = pods
+    assert (static["uid"], static["kubelet_uid"]) == ("uid-static-a", "5f" * 16)
+    assert (done["phase"], done["reason"]) == ("Failed", "UnexpectedAdmissionError")
+    assert metrics["requests"] == {}
+    assert train["requests"] == {"main": {"nvidia.com/mig-1g.10gb": 1}}
+    assert train["owner"] is None
+    assert [pod["name"] for pod in info(api, "a", "b", pods=True)["nodes"]["b"]["pods"]] == ["other"]
+    assert "pods" not in info(api, "a")["nodes"]["a"]
+    assert not api.writes()
+
+
 def test_as_expected_passes_at_once_and_ignores_keys_at_zero(api: Api) -> None:
     ready_node(api, "a", {**SEVEN, "nvidia.com/gpu": 0}, {**LABELS, CONFIG: "mixed"})
     answer = info(api, "a", expect={"a": {"resources": {**SEVEN, "nvidia.com/x": 0}, "labels": LABELS}}, timeout=30)
