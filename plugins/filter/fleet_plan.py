@@ -31,7 +31,7 @@ options:
       - C(cluster) names the cluster that was asked about its node, as in O(clusters). C(feature_discovery) V(false)
         leaves labels out. C(invalid) refuses the host with this sentence.
       - C(max_destroy) is how many instances a run over the whole fleet may destroy; the smallest of all hosts counts.
-      - C(pods) are the pods that hold a device, each a mapping with C(namespace), C(name) and C(uuids).
+      - C(pod_devices) is RV(gpufleet.mig.mig_info#module:pod_devices), which pods the kubelet gave which devices.
     type: list
     elements: dict
     required: true
@@ -125,7 +125,9 @@ _value:
           description: How many compute instances go and come inside GPU instances that stay.
           type: dict
         pods:
-          description: Pods that must move, as namespace/name, as far as C(pods) of the input says who holds what.
+          description:
+            - Pods that must move, as namespace/name (by UID where the cluster was not asked), as far as C(pod_devices)
+              of the input says who holds what. What is not sure about it is in C(notes).
           type: list
           elements: str
         resources:

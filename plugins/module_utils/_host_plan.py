@@ -15,6 +15,7 @@ from ansible_collections.gpufleet.mig.plugins.module_utils._by_hand import by_ha
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 from ansible_collections.gpufleet.mig.plugins.module_utils._gpu_plan import WAYS
 from ansible_collections.gpufleet.mig.plugins.module_utils._hardware import gpus_of
+from ansible_collections.gpufleet.mig.plugins.module_utils._holders import affected, holders
 from ansible_collections.gpufleet.mig.plugins.module_utils._planner import plan_host
 from ansible_collections.gpufleet.mig.plugins.module_utils._prediction import (
     expected_labels,
@@ -129,7 +130,7 @@ def _plan(host: Host, gpus: list[dict[str, Any]], found: Report) -> None:
         what: sum(len(one["compute"][what]) for part in plan["gpus"] for one in part["keep"])
         for what in ("destroy", "create")
     }
-    found["pods"] = _pods(host, gpus, plan)
+    found["pods"] = _pods(host, gpus, plan, found)
     missing = before.missing(after)
     found["status"] = "unchanged"
     if plan["changed"]:
@@ -236,16 +237,13 @@ class _Published:
         return f"the GPUs are as wanted, the node does not show it yet: {', '.join(wrong)}" if wrong else ""
 
 
-def _pods(host: Host, gpus: list[dict[str, Any]], plan: Mapping[str, Any]) -> list[str]:
-    """The pods, as namespace/name, that hold a device which goes; at a reboot all that hold one."""
-    if not host.get("pods"):
+def _pods(host: Host, gpus: list[dict[str, Any]], plan: Mapping[str, Any], found: Report) -> list[str]:
+    """The pods, as namespace/name, that lose something; where that is not sure the report says so.
+
+    Who was given what says the kubelet of a host that was read; names come from the API, UIDs stand in for them.
+    """
+    if not plan["changed"] or not host.get("pod_devices"):
         return []
-    kept = {
-        ci["uuid"] for gpu in plan["after"] for instance in gpu["instances"] for ci in instance["compute_instances"]
-    }
-    stay = {gpu["uuid"] for gpu, part in zip(gpus, plan["gpus"]) if part["mode"]["from"] == part["mode"]["to"]}
-    return sorted(
-        f"{pod['namespace']}/{pod['name']}"
-        for pod in host["pods"]
-        if plan["reboot_required"] or any(uuid not in kept and uuid not in stay for uuid in pod["uuids"])
-    )
+    answer = affected(plan, holders(gpus, host["pod_devices"], (host.get("shown") or {}).get("pods")))
+    found["notes"] += answer["unknown"]
+    return [f"{pod['namespace']}/{pod['name']}" if pod["listed"] else f"UID {pod['uid']}" for pod in answer["pods"]]

@@ -154,15 +154,44 @@ def test_the_smallest_limit_of_any_host_is_that_of_the_run() -> None:
         plan_fleet(hosts)
 
 
-def test_only_pods_on_what_goes_have_to_move() -> None:
-    pods = [
-        {"namespace": "ml", "name": "stays", "uuids": ["MIG-0-0-0"]},
-        {"namespace": "ml", "name": "goes", "uuids": ["MIG-0-0-0", "MIG-1-6-0"]},
+def given(**devices: list[str]) -> dict[str, Any]:
+    """What the kubelet gave to pods, by UID."""
+    entries = [
+        {"pod_uid": uid, "container": "main", "resource": "nvidia.com/mig-1g.10gb", "devices": held}
+        for uid, held in devices.items()
     ]
-    wish = [{"gpus": 1, "instances": {"1g.10gb": 4, "3g.40gb": 1}}]
-    assert one(layout=wish, pods=pods)["pods"] == ["ml/goes"]
-    assert one(layout="all-disabled", pods=pods)["pods"] == ["ml/goes", "ml/stays"]
-    assert one(pods=pods)["pods"] == []
+    checkpoint: dict[str, Any] = {"state": "read", "error": None, "entries": entries, "registered": {}}
+    return {"checkpoint": checkpoint, "processes": []}
+
+
+def pod(uid: str) -> dict[str, Any]:
+    more: dict[str, Any] = {
+        "owner": None,
+        "phase": "Running",
+        "reason": None,
+        "finished": False,
+        "ending": False,
+        "requests": {},
+    }
+    return {"uid": uid, "kubelet_uid": uid, "namespace": "ml", "name": f"pod-{uid}", **more}
+
+
+def test_only_pods_on_what_goes_have_to_move() -> None:
+    held = given(stays=["MIG-0-0-0"], goes=["MIG-0-1-0", "MIG-1-6-0"])
+    node = {"exists": True, "allocatable": {}, "labels": None, "pods": [pod("stays"), pod("goes")]}
+    asked_too = [(["prod", ""], {"nodes": {"gpu-01": node}})]
+
+    def moving(layout: Any, clusters: Any = asked_too) -> dict[str, Any]:
+        known = host("gpu-01", layout=layout, pod_devices=held, cluster=["prod", ""])
+        return dict(plan_fleet([known], clusters=clusters)["hosts"][0])
+
+    wish = [{"gpus": 1, "instances": {"1g.10gb": 3, "3g.40gb": 1}}]
+    assert moving(wish)["pods"] == ["ml/pod-goes"]
+    assert moving("all-disabled")["pods"] == ["ml/pod-goes", "ml/pod-stays"]
+    assert moving(SEVEN)["pods"] == []
+    nobody_asked = moving(wish, ())
+    assert nobody_asked["pods"] == ["UID goes"]
+    assert nobody_asked["notes"]
 
 
 def test_the_document_of_a_review_has_every_host_and_the_json_is_plain() -> None:
