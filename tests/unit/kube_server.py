@@ -22,8 +22,10 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from unittest import mock
 from urllib.parse import parse_qsl, urlsplit
 
+from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -411,9 +413,15 @@ def run_here(module: str, /, *, check: bool = False, **params: Any) -> dict[str,
     """As run_module, but in this process: importing the kubernetes client anew costs more than most tests."""
     arguments = {**params, "_ansible_check_mode": check, "_ansible_diff": True}
     main = importlib.import_module(f"ansible_collections.gpufleet.mig.plugins.modules.{module}").main
-    said = io.StringIO()
-    with patch_module_args(arguments), contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+    said, warned = io.StringIO(), []
+    # Where Ansible's controller side is loaded in this process, warnings would go to the terminal instead.
+    with (
+        mock.patch.object(AnsibleModule, "warn", lambda _self, text, **_more: warned.append(text)),
+        patch_module_args(arguments),
+        contextlib.redirect_stdout(said),
+        contextlib.suppress(SystemExit),
+    ):
         main()
-    answer: dict[str, Any] = json.loads(said.getvalue())
+    answer: dict[str, Any] = {**json.loads(said.getvalue()), "warnings": warned}
     answer.pop("invocation", None)
     return answer
