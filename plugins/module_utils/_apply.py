@@ -59,9 +59,11 @@ class Target:
 
 @dataclass
 class Outcome:
-    """How the change ended: the GPUs whose mode waits for a reboot, by UUID, each with a sentence that says why."""
+    """How the change ended, by UUID: the GPUs whose mode waits for a reboot, each with a sentence that says why, and
+    the GPUs that changed as they were read back."""
 
     waiting: dict[str, str] = field(default_factory=dict)
+    gpus: dict[str, Gpu] = field(default_factory=dict)
 
 
 class StepError(MigError):
@@ -98,7 +100,7 @@ def apply(
     if failures:
         raise _undo(work, targets, failures, journal)
     journal.remove()
-    return Outcome(work.waiting)
+    return Outcome(work.waiting, work.read_back)
 
 
 def _undo(work: _Work, targets: Sequence[Target], failures: Mapping[str, MigError], journal: Journal) -> MigError:
@@ -130,13 +132,15 @@ def _listed(gpus: Sequence[Gpu]) -> str:
 
 
 class _Work:
-    """One change of some GPUs. `waiting` names the GPUs whose mode only a reboot can bring."""
+    """One change of some GPUs. `waiting` names the GPUs whose mode only a reboot can bring, `read_back` has those that
+    are done as they stood then."""
 
     def __init__(self, nvml: Nvml, ways: Collection[str], parallel: bool) -> None:
         self.nvml = nvml
         self.ways = ways
         self.parallel = parallel
         self.waiting: dict[str, str] = {}
+        self.read_back: dict[str, Gpu] = {}
         self._stop = threading.Event()
         self._undoing = False
 
@@ -311,6 +315,7 @@ class _Work:
         now = self._do(target, "reading it back", read_gpu, self.nvml, target.uuid)
         if shape(now) != shape(wanted):
             raise StepError(target.before, "the change", MigError(f"wanted is {line(wanted)}; NVML has {line(now)}"))
+        self.read_back[target.uuid] = now
 
     def _fill(self, target: Target, before: Gpu, wanted: Gpu) -> None:
         there = {place(instance): instance for instance in before["instances"]}

@@ -73,7 +73,7 @@ class HostChange:
                     self.nvml, before, plan, self.journal, self.params["mode_changes"], self.params["parallel"]
                 )
                 self.warnings += outcome.waiting.values()
-                after = read_host(self.nvml).gpus
+                after = [outcome.gpus.get(gpu["uuid"], gpu) for gpu in before]
         if self.interrupted is not None and not self.check_mode:
             self.journal.remove()
         return {

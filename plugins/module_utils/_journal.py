@@ -65,7 +65,7 @@ class Journal:
         try:
             handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(content, file, indent=1)
+                file.write(json.dumps(content))  # json.dump and an indent take the encoder in Python
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(self.path)
