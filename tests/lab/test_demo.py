@@ -176,6 +176,7 @@ def test_moving_one_gpu_changes_only_that_gpu(converged: PlayResult) -> None:
     assert allocatable("h100-mixed") == ALLOCATABLE["h100-mixed"]
 
 
+@pytest.mark.full
 def test_a_plugin_that_still_publishes_instances_of_the_past_is_found_and_restarted(converged: PlayResult) -> None:
     """As after a run that was killed between the layout and the restart: the counts are right, the UUIDs are not."""
     host = "a100-mixed"
