@@ -8,20 +8,15 @@ draws the slices and lays out the waves; the input is made before the clock star
 
 from __future__ import annotations
 
-import json
 import random
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / ".tree"), str(ROOT / "tests")]
+from benchmarks.figures import figure, packing
+from unit.planner_support import gpu, instance, standing
 
-from unit.planner_support import gpu, instance, standing  # noqa: E402
-
-from ansible_collections.gpufleet.mig.plugins.filter.fleet_plan import fleet_plan  # noqa: E402
-from ansible_collections.gpufleet.mig.plugins.filter.plan_document import plan_document  # noqa: E402
+from ansible_collections.gpufleet.mig.plugins.filter.fleet_plan import fleet_plan
+from ansible_collections.gpufleet.mig.plugins.filter.plan_document import plan_document
 
 HOSTS, GPUS = 1250, 8
 TARGET_S = 10.0
@@ -29,38 +24,18 @@ PRODUCTS = ("a100-sxm4-40gb", "a100-sxm4-80gb", "h100-sxm5-80gb", "h200-141gb", 
 FACTS = {"driver_version": "580.82.07", "cuda_version": "13.0", "machine": "unknown", "gpu_mode": "compute"}
 
 
-def some_places(rows: list[dict[str, Any]], rng: random.Random) -> list[tuple[str, int]]:
-    """Instances at places that do not overlap; how full the board gets is left to chance."""
-    free, placed, media = set(range(16)), [], False
-    for _try in range(rng.randint(1, 12)):
-        row = rng.choice(rows)
-        start = rng.choice(row["starts"])
-        place = set(range(start, start + row["size"]))
-        if place <= free and not (media and "+me" in row["name"]):
-            media = media or "+me" in row["name"]
-            free -= place
-            placed.append((row["name"], start))
-    return placed
-
-
 def some_host(number: int, rng: random.Random) -> dict[str, Any]:
     product = rng.choice(PRODUCTS)
     gpus, layout = [], []
     for index in range(GPUS):
         on = {**gpu(product, index), "uuid": f"GPU-{number}-{index}"}
-        there = [instance(on, name, start, busy=rng.random() < 0.1) for name, start in some_places(on["profiles"], rng)]
+        there = [instance(on, name, start, busy=rng.random() < 0.1) for name, start in packing(on["profiles"], rng)]
         gpus.append(standing(on, *there))
         wanted: dict[str, int] = {}
-        for name, _start in some_places(on["profiles"], rng):
+        for name, _start in packing(on["profiles"], rng):
             wanted[name] = wanted.get(name, 0) + 1
         layout.append({"gpus": index, "instances": wanted})
     return {"host": f"gpu-{number:04d}", "gpus": gpus, "facts": FACTS, "layout": layout}
-
-
-def figure(name: str, value: float, unit: str, target: float | None = None, **more: Any) -> bool:
-    good = target is None or value <= target
-    print(json.dumps({"name": name, "value": round(value, 3), "unit": unit, "target": target, "ok": good, **more}))
-    return good
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from typing import Any
 
-from benchmarks.figures import figure
+from benchmarks.figures import figure, packing
 from unit.planner_support import PLANNABLE, Gpu, Wanted, brute_force, gpu, instance, standing
 
 from ansible_collections.gpufleet.mig.plugins.module_utils import (
@@ -39,20 +39,6 @@ def cold() -> None:
         for value in vars(module).values():
             if hasattr(value, "cache_clear"):
                 value.cache_clear()
-
-
-def packing(rows: list[dict[str, Any]], rng: random.Random) -> list[tuple[str, int]]:
-    """Some instances at places where they do not overlap; how full the board gets is left to chance."""
-    free, placed, media = set(range(16)), [], False
-    for _ in range(rng.randint(0, 12)):
-        row = rng.choice(rows)
-        start = rng.choice(row["starts"])
-        place = set(range(start, start + row["size"]))
-        if place <= free and not (media and "+me" in row["name"]):
-            media = media or "+me" in row["name"]
-            free -= place
-            placed.append((row["name"], start))
-    return placed
 
 
 def case_of(key: str, rng: random.Random) -> Case:

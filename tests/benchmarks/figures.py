@@ -1,6 +1,6 @@
 # Copyright (c) 2026 gpufleet.mig maintainers
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the benchmarks share: how a figure is printed, and one run of mig_layout as a user starts it.
+"""What the benchmarks share: how a figure is printed, GPUs cut at random, mig_layout as a user starts it.
 
 tools/bench.sh runs them, with the collection and tests/ on Python's path.
 """
@@ -8,6 +8,7 @@ tools/bench.sh runs them, with the collection and tests/ on Python's path.
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 import time
@@ -32,6 +33,20 @@ def figure(name: str, value: float, unit: str, target: float | None = None, **mo
     good = target is None or value <= target
     print(json.dumps({"name": name, "value": round(value, 3), "unit": unit, "target": target, "ok": good, **more}))
     return good
+
+
+def packing(rows: list[dict[str, Any]], rng: random.Random) -> list[tuple[str, int]]:
+    """Some instances at places where they do not overlap; how full the board gets is left to chance."""
+    free, placed, media = set(range(16)), [], False
+    for _ in range(rng.randint(0, 12)):
+        row = rng.choice(rows)
+        start = rng.choice(row["starts"])
+        place = set(range(start, start + row["size"]))
+        if place <= free and not (media and "+me" in row["name"]):
+            media = media or "+me" in row["name"]
+            free -= place
+            placed.append((row["name"], start))
+    return placed
 
 
 @dataclass(frozen=True)
