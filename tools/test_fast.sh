@@ -17,7 +17,7 @@ start() { # NAME COMMAND...
 start ruff sh -c 'ruff check . && ruff format --check .'
 start types mypy
 # Two processes: the modules' tests run modules in children of pytest, which must not have loaded the controller's side.
-start unit python -m pytest tests/unit -m 'not full and not slow'
+start unit python -m pytest tests/unit -m 'not full and not slow' -n 2
 start modules python -m pytest tests/integration -m 'not full and not slow'
 failed=0
 for name in "${!jobs[@]}"; do

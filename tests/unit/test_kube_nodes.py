@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.kube_server import GFD, NAMESPACE, PLUGIN, Api, node, pod, run_module
+from unit.kube_server import GFD, NAMESPACE, PLUGIN, Api, node, pod, run_here, run_module
 
 CONFIG = "nvidia.com/device-plugin.config"
 SEVEN = {"nvidia.com/mig-1g.10gb": 7}
@@ -31,11 +31,11 @@ def ready_node(api: Api, name: str, allocatable: dict[str, int], labels: dict[st
 
 
 def info(api: Api, *names: str, **params: Any) -> dict[str, Any]:
-    return run_module("node_gpu_info", kubeconfig=api.kubeconfig(), nodes=list(names), **params)
+    return run_here("node_gpu_info", kubeconfig=api.kubeconfig(), nodes=list(names), **params)
 
 
 def publishers(api: Api, check: bool = False, **params: Any) -> dict[str, Any]:
-    return run_module("node_publishers", check=check, kubeconfig=api.kubeconfig(), **params)
+    return run_here("node_publishers", check=check, kubeconfig=api.kubeconfig(), **params)
 
 
 # node_gpu_info

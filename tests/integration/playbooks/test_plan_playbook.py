@@ -14,6 +14,8 @@ from integration.modules.conftest import MakeHost
 from integration.playbooks.playbook_run import on_this_machine, play
 from unit.kube_server import Api, node
 
+pytestmark = pytest.mark.slow
+
 FLEET: dict[str, dict[str, Any]] = {
     "gpu-01": {
         "mig_gpus": [{"model": "A100-SXM4-80GB", "count": 2}],

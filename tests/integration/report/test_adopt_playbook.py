@@ -12,6 +12,8 @@ import yaml
 from integration.report.conftest import Fleet
 
 A100, H100 = "a100-sxm4-40gb", "h100-sxm5-80gb"
+pytestmark = pytest.mark.slow
+
 BY_HAND = [
     {"gpus": [0, 1], "instances": [{"profile": "1g.10gb", "start": start} for start in (1, 2, 5)]},
     {"gpus": 2, "instances": [{"profile": "3g.40gb", "start": 4, "compute_instances": ["1c.3g.40gb"]}]},

@@ -18,6 +18,8 @@ from unit.kube_server import Api, node
 from ansible_collections.gpufleet.mig.plugins.module_utils._checkpoint import checksum
 
 A100, H100 = "a100-sxm4-40gb", "h100-sxm5-80gb"
+pytestmark = pytest.mark.slow
+
 TRAIN, ENDED = "0b9d1f2e-5a1c-4a57-9d55-0d6f7a1f0001", "0b9d1f2e-5a1c-4a57-9d55-0d6f7a1f0002"
 KEY = "nvidia.com/mig-1g.10gb"
 
