@@ -124,6 +124,14 @@ def not_ours(node: Mapping[str, Any] | None, name: str, run: str) -> str | None:
     return None
 
 
+def in_the_middle(nodes: Iterable[Mapping[str, Any]], run: str) -> dict[str, str]:
+    """Nodes that another run than ``run`` took and neither gave back nor marked as failed: {node: its run}."""
+    marks = {str(node["metadata"]["name"]): read(node) for node in nodes}
+    return {
+        name: mark.run for name, mark in marks.items() if mark.run is not None and mark.run != run and not mark.failed
+    }
+
+
 def _given(phase: str | None, target: str | None) -> dict[str, str | None]:
     """An empty string takes the annotation away."""
     return {key: value or None for key, value in ((PHASE, phase), (TARGET, target)) if value is not None}

@@ -70,6 +70,12 @@ options:
         overridden stays in the annotation C(gpufleet.io/taken-over-from) of the Lease.
     type: bool
     default: false
+  covers:
+    description:
+      - Names of the nodes that this run works on. Where an earlier run was stopped in the middle of another node, that
+        node is named and the lock is given back at once, because nobody would finish it. Without this nobody looks.
+    type: list
+    elements: str
 extends_documentation_fragment:
   - gpufleet.mig.kubeconfig
   - ansible.builtin.action_common_attributes
@@ -147,7 +153,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.gpufleet.mig.plugins.module_utils import _kube, _lease, _lock, _process
+from ansible_collections.gpufleet.mig.plugins.module_utils import _kube, _lease, _lock, _ownership, _process
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 
 ARGUMENT_SPEC: dict[str, Any] = {
@@ -162,6 +168,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "wait": {"type": "float", "default": 0},
     "poll": {"type": "float", "default": 2},
     "force": {"type": "bool", "default": False},
+    "covers": {"type": "list", "elements": "str"},
 }
 
 
@@ -176,9 +183,11 @@ def main() -> None:
     process = _process.find(params["pid"])
     me = params["holder"] or (_lease.identity(params["run"], process) if params["run"] else "")
     try:
-        lock = _lock.Lock(_kube.Kube(params["kubeconfig"], params["context"]), params["namespace"], params["name"])
+        kube = _kube.Kube(params["kubeconfig"], params["context"])
+        lock = _lock.Lock(kube, params["namespace"], params["name"])
         if params["state"] == "held":
             answer = _held(lock, me, process, params, module.check_mode)
+            _refuse_orphans(kube, lock, me, params, module.check_mode)
         elif params["state"] == "released":
             given_back = lock.release(me, dry=module.check_mode)
             answer = {"changed": given_back, "holder": None, "since": None, "before": me if given_back else ""}
@@ -211,6 +220,23 @@ def _held(lock: _lock.Lock, me: str, process: _process.Process, params: dict[str
         "lock": {"namespace": lock.namespace, "name": lock.name, "holder": me, "duration": params["duration"]},
         "taken_over_from": replaced and {"holder": replaced.holder, "since": replaced.since, "reason": taken.how},
     }
+
+
+def _refuse_orphans(kube: _kube.Kube, lock: _lock.Lock, me: str, params: dict[str, Any], dry: bool) -> None:
+    """With the lock ours, whoever marked a node is dead: its node is finished by this run or by nobody."""
+    if params["covers"] is None:
+        return
+    left = _ownership.in_the_middle(kube.items("/api/v1/nodes"), params["run"])
+    orphans = sorted(set(left) - set(params["covers"]))
+    if orphans:
+        lock.release(me, dry=dry)
+        raise MigError(
+            "An earlier roll-out was stopped in the middle of "
+            + "; ".join(f"node {name} (run {left[name]})" for name in orphans)
+            + ", which this run does not cover. Nothing was changed: add their hosts to this run (inventory, "
+            "mig_hosts, --limit), or give the nodes back with node_maintenance state=restored.",
+            orphans=orphans,
+        )
 
 
 if __name__ == "__main__":

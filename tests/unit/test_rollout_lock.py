@@ -272,3 +272,18 @@ def test_below_ansible_playbook_that_process_is_the_holder(api: Api, tmp_path: P
     name, since = str(holder(api)), api.objects[LEASE]["spec"]["acquireTime"]
     assert name.split(":")[1] == str(program.pid)
     assert lock(api, run="r2")["taken_over_from"] == {"holder": name, "since": since, "reason": "dead"}
+
+
+def test_a_node_that_a_dead_run_left_must_be_part_of_this_run(api: Api) -> None:
+    marks = {"gpufleet.io/run": "r0", "gpufleet.io/was-schedulable": "true"}
+    for name, labels in (("gpu-1", {}), ("gpu-2", {"gpufleet.io/mig-state": "failed"}), ("gpu-3", {})):
+        left = node(name, {}, labels, unschedulable=True)
+        left["metadata"]["annotations"] = marks if name != "gpu-3" else {}
+        api.put(left)
+    for check in (True, False):
+        refused = lock(api, check=check, run="r1", covers=["gpu-3"])
+        assert refused["failed"]
+        assert "node gpu-1 (run r0)" in refused["msg"]
+        assert "gpu-2" not in refused["msg"], "failed nodes wait for a person, and were reported"
+    assert holder(api) is None
+    assert not lock(api, run="r1", covers=["gpu-1", "gpu-3"]).get("failed")
