@@ -63,15 +63,15 @@ def test_single_with_unlike_instances_is_refused(converged: PlayResult) -> None:
 
 
 def test_a_strategy_that_does_not_exist_is_refused(converged: PlayResult) -> None:
-    mistaken(["mig_strategy", "bogus", "none, single, mixed"], mig_strategy="bogus")
+    mistaken(["mig_strategy", "bogus", "none, single, mixed"], "--limit", A100, mig_strategy="bogus")
 
 
 def test_a_missing_kubeconfig_is_told(converged: PlayResult) -> None:
-    mistaken(["/no/such/kubeconfig"], mig_kubeconfig="/no/such/kubeconfig")
+    mistaken(["/no/such/kubeconfig"], "--limit", A100, mig_kubeconfig="/no/such/kubeconfig")
 
 
 def test_a_missing_helm_is_told(converged: PlayResult) -> None:
-    mistaken(["/no/such/helm"], mig_helm_binary="/no/such/helm")
+    mistaken(["/no/such/helm"], "--limit", A100, mig_helm_binary="/no/such/helm")
 
 
 def test_a_host_that_is_no_node_is_told(converged: PlayResult) -> None:
