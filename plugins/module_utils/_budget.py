@@ -10,7 +10,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,22 +101,28 @@ def objections(
     return found
 
 
-def order(fleet: Sequence[Node], changes: Sequence[Change], at_once: int, minimum: Mapping[str, int]) -> list[str]:
+def order(
+    fleet: Sequence[Node],
+    changes: Sequence[Change],
+    sizes: Sequence[int],
+    minimum: Mapping[str, int],
+    arrange: Callable[[Sequence[Change]], Sequence[Change]] = list,
+) -> list[str]:
     """The names of `changes` in an order in which the fleet never falls under `minimum`: the given one if it holds.
 
-    At most `at_once` nodes are out at a time, in the order of the list. Nodes that are out now and are not changed stay
-    out. MigError where it finds none. For one key and one node at a time the order tried is the best there is, and "no
-    order" is exact; for several keys, or several nodes at a time, each key's best order is tried.
+    The nodes of one batch (`sizes`, as batches follow each other) are out together. Nodes that are out now and are not
+    changed stay out. `arrange` puts changes into an order that is better for another reason; it is taken where the
+    minimum permits. MigError where there is no order. For one key and one node at a time the orders tried hold the best
+    there is, and "no order" is exact; for several keys, or several nodes at a time, each key's best order is tried.
     """
-    if not minimum:
-        return [change.name for change in changes]
     tries = [list(changes), *(_best(changes, key) for key in sorted(minimum))]
-    failures = [(_first_shortage(fleet, tried, at_once, minimum), tried) for tried in tries]
+    tries = [*(list(arrange(tried)) for tried in tries), *tries]
+    failures = [(_first_shortage(fleet, tried, sizes, minimum), tried) for tried in tries]
     for shortage, tried in failures:
         if shortage is None:
             return [change.name for change in tried]
     for key in sorted(minimum):
-        lone = _first_shortage(fleet, _best(changes, key), 1, {key: minimum[key]})
+        lone = _first_shortage(fleet, _best(changes, key), [1] * len(changes), {key: minimum[key]})
         if lone is not None:
             raise MigError(
                 f"No order of the {len(changes)} nodes keeps {minimum[key]} {key} available: with {_some(lone[1])} "
@@ -144,7 +150,7 @@ def _best(changes: Sequence[Change], key: str) -> list[Change]:
 
 
 def _first_shortage(
-    fleet: Sequence[Node], changes: Sequence[Change], at_once: int, minimum: Mapping[str, int]
+    fleet: Sequence[Node], changes: Sequence[Change], sizes: Sequence[int], minimum: Mapping[str, int]
 ) -> tuple[str, list[str], int] | None:
     """(key, nodes that are out, what is left then) where the order first falls under the minimum."""
     changed = {change.name for change in changes}
@@ -152,8 +158,10 @@ def _first_shortage(
     for change in changes:
         for key, count in change.before.items():
             now[key] = now.get(key, 0) + count
-    for at in range(0, len(changes), at_once):
-        batch = changes[at : at + at_once]
+    at = 0
+    for size in sizes:
+        batch = changes[at : at + size]
+        at += size
         for change in batch:
             for key, count in change.before.items():
                 now[key] -= count

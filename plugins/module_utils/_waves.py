@@ -10,7 +10,7 @@ Only nodes that change are counted; what is already as wanted belongs to no wave
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
@@ -63,6 +63,38 @@ def _read(gate: Any) -> tuple[int, str]:
 def split(nodes: Sequence[Node], gates: Sequence[int]) -> list[list[Node]]:
     """The nodes of each wave, in their order, for gates as `read_waves` gives them for ``len(nodes)``."""
     return [list(nodes[begin:end]) for begin, end in zip([0, *gates], gates)]
+
+
+def batch_sizes(gates: Sequence[int], at_once: int) -> list[int]:
+    """How many nodes go at a time, one after the other: at most `at_once`, and none across a gate."""
+    sizes: list[int] = []
+    for begin, end in zip([0, *gates], gates):
+        sizes += [min(at_once, end - at) for at in range(begin, end, at_once)]
+    return sizes
+
+
+def spread(nodes: Sequence[Node], sizes: Sequence[int], zone: Callable[[Node], str]) -> list[Node]:
+    """`nodes` so that the nodes of a batch, or single ones that follow each other, are of different zones if possible.
+
+    Taking from the zones that have most left leaves what comes later the most choice: if all batches can be without two
+    of a zone, they are. Within a zone the order stays.
+    """
+    alone = max(sizes, default=1) == 1
+    left: dict[str, list[Node]] = {}
+    for node in nodes:
+        left.setdefault(zone(node), []).append(node)
+    result: list[Node] = []
+    for size in sizes:
+        used: dict[str, int] = {}
+        for _place in range(size):
+            last = zone(result[-1]) if result and alone else None
+            # of equals the zone whose node comes first
+            chosen = min(left, key=lambda name: (used.get(name, 0), name == last, -len(left[name])))
+            used[chosen] = used.get(chosen, 0) + 1
+            result.append(left[chosen].pop(0))
+            if not left[chosen]:
+                del left[chosen]
+    return result
 
 
 def capacity_left(

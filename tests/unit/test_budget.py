@@ -89,17 +89,17 @@ def test_the_order_is_as_good_as_the_best_of_all_orders() -> None:
         base = chance.randint(0, 6)
         fleet = [node("other", base), *(Node(one.name, True, True, one.before) for one in changes)]
         best = max(lowest(tried, GPU, base) for tried in itertools.permutations(changes))
-        names = order(fleet, changes, 1, {GPU: best})
+        names = order(fleet, changes, [1] * len(changes), {GPU: best})
         by_name = {one.name: one for one in changes}
         assert lowest(tuple(by_name[name] for name in names), GPU, base) >= best
         with pytest.raises(MigError, match=r"No order .* nothing was changed"):
-            order(fleet, changes, 1, {GPU: best + 1})
+            order(fleet, changes, [1] * len(changes), {GPU: best + 1})
 
 
 def test_the_given_order_stays_where_it_holds() -> None:
     changes = [Change(name, {GPU: 1}, {GPU: 1}) for name in "cab"]
     fleet = [Node(one.name, True, True, one.before) for one in changes]
-    assert order(fleet, changes, 1, {GPU: 2}) == ["c", "a", "b"]
-    assert order(fleet, changes, 2, {GPU: 1}) == ["c", "a", "b"]
+    assert order(fleet, changes, [1, 1, 1], {GPU: 2}) == ["c", "a", "b"]
+    assert order(fleet, changes, [2, 1], {GPU: 1}) == ["c", "a", "b"]
     with pytest.raises(MigError, match=r"1 nvidia|falls to 1 with c, a out"):
-        order(fleet, changes, 2, {GPU: 2})
+        order(fleet, changes, [2, 1], {GPU: 2})
