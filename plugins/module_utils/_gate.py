@@ -1,62 +1,207 @@
 # Copyright (c) 2026 gpufleet.mig maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The gate before each batch of nodes: wait until the whole fleet can spare them."""
+"""The gates before each node: wait until all are open. What cannot be read counts as shut."""
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from typing import Any, Callable
 
-from ansible_collections.gpufleet.mig.plugins.module_utils import _budget, _publishers
+from ansible_collections.gpufleet.mig.plugins.module_utils import _alerts, _budget, _order, _publishers, _window
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
-from ansible_collections.gpufleet.mig.plugins.module_utils._kube import Kube, KubeUnreachable
+from ansible_collections.gpufleet.mig.plugins.module_utils._kube import Kube, KubeError, KubeUnreachable, pods_path
+from ansible_collections.gpufleet.mig.plugins.module_utils._lock import Lock
 
 POLL_S = 1.0
-PRESENT = "nvidia.com/gpu.present"
-"""Label of GPU nodes, by the GPU operator and by node feature discovery's rule (NVIDIA GPU operator documentation)."""
+PAUSED = "gpufleet.io/paused"
+"""Annotation of the lock's Lease: the whole fleet is left as it is."""
+OVER = ("Succeeded", "Failed")
+SHOWN = 3
 
 
-def fleet(nodes: Iterable[Mapping[str, Any]], ours: Collection[str]) -> list[_budget.Node]:
-    """The GPU nodes of a cluster: those that show an nvidia.com resource, carry the label, or are `ours`."""
-    found = []
-    for node in nodes:
-        shown = _publishers.describe(dict(node), [])
-        name = str(node["metadata"]["name"])
-        if name in ours or PRESENT in shown["labels"] or any(shown["capacity"].values()):
-            found.append(_budget.Node(name, shown["ready"], shown["schedulable"], shown["allocatable"]))
-    return sorted(found, key=lambda node: node.name)
+@dataclass(frozen=True)
+class Shut:
+    """One shut gate: paused, window, skip, ready, budget, pods or alerts; in `opens_in` s or later it may open."""
+
+    gate: str
+    text: str
+    opens_in: float = 0.0
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """Pods that must not be there: on the node, or with a namespace anywhere in it."""
+
+    selector: str
+    namespace: str | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the gates ask for."""
+
+    max_unavailable: Any
+    min_available: Mapping[str, int]
+    windows: Sequence[_window.Window] = ()
+    blocking: Sequence[Blocking] = ()
+    alerts_url: str | None = None
+    alerts_ignore: re.Pattern[str] | None = None
+
+    @classmethod
+    def read(cls, params: Mapping[str, Any]) -> Settings:
+        """From a module's options; MigError names the one that cannot be read."""
+        _budget.read_max_unavailable(params["max_unavailable"], 1)
+        url = params["alerts_url"]
+        return cls(
+            params["max_unavailable"],
+            _budget.read_min_available(params["min_available"]),
+            _window.read_windows(params["window"]),
+            [_read_blocking(one) for one in params["blocking_pods"]],
+            url or None,
+            _alerts.check(url, params["alerts_ignore"]) if url else None,
+        )
+
+
+def _read_blocking(raw: Any) -> Blocking:
+    told = {"selector": raw} if isinstance(raw, str) else raw
+    if not isinstance(told, Mapping) or not set(told) <= {"selector", "namespace"} or not told.get("selector"):
+        raise MigError(
+            f"mig_blocking_pods has {raw!r}; write a label selector, or {{selector: app=backup, namespace: ops}} for "
+            "pods of a namespace on any node. Nothing was changed."
+        )
+    return Blocking(str(told["selector"]), told.get("namespace"))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the gates said last, and the fleet as it was then."""
+
+    fleet: list[_budget.Node]
+    shut: list[Shut]
+    waited: float = 0.0
+
+    @property
+    def verdict(self) -> str:
+        """go; skip (this node only); stop (the whole run, nothing failed); blocked."""
+        gates = {each.gate for each in self.shut}
+        if "skip" in gates:
+            return "skip"
+        if gates & {"paused", "window"}:
+            return "stop"
+        return "blocked" if gates else "go"
+
+    def sentence(self, taking: Collection[str]) -> str:
+        """Why it is not go, and what happens now."""
+        names = ", ".join(sorted(taking))
+        why = f"(waited {self.waited:.0f} s): {'; '.join(each.text for each in self.shut)}"
+        if self.verdict == "skip":
+            return f"Node {names} is left as it is {why}."
+        if self.verdict == "stop":
+            return f"The roll-out stops{f' before node {names}' if names else ''} {why}."
+        who = f"Node {names} cannot be spared" if names else "The roll-out cannot begin"
+        return f"{who} {why}. Nothing was touched; see to that and run the same command again."
 
 
 def wait(
     kube: Kube,
+    lock: Lock,
     taking: Collection[str],
-    max_unavailable: Any,
-    min_available: Mapping[str, int],
+    settings: Settings,
     timeout: float,
     keep: Callable[[], None],
-) -> list[_budget.Node]:
-    """The fleet, once the nodes `taking` may be taken out. MigError with every objection after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
+) -> Answer:
+    """Ask until all gates are open for the nodes `taking`, or waiting longer than `timeout` s makes no sense.
+
+    Without nodes only the gates of the whole run are asked.
+    """
+    started = time.monotonic()
     while True:
-        last_look = time.monotonic() >= deadline
+        left = started + timeout - time.monotonic()
         keep()
         try:
-            now = fleet(kube.items("/api/v1/nodes"), taking)
-            said = _budget.objections(
-                now, taking, _budget.read_max_unavailable(max_unavailable, len(now)), min_available
-            )
+            answer = look(kube, lock, taking, settings)
         except KubeUnreachable:
-            if last_look:
+            if left <= 0:
                 raise
         else:
-            if not said:
-                return now
-            if last_look:
-                raise MigError(
-                    f"Node {', '.join(sorted(taking))} cannot be spared (waited {timeout:g} s): {'; '.join(said)}. "
-                    "It was not touched; bring the other nodes back, or allow more, and run again.",
-                    objections=said,
-                )
-        time.sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))
+            hopeless = any(each.gate == "skip" or each.opens_in > left for each in answer.shut)
+            if not answer.shut or left <= 0 or hopeless:
+                return replace(answer, waited=time.monotonic() - started)
+        time.sleep(min(POLL_S, max(0.0, left)))
+
+
+def look(kube: Kube, lock: Lock, taking: Collection[str], settings: Settings) -> Answer:
+    """Every gate once."""
+    nodes = list(kube.items("/api/v1/nodes"))
+    ours = [node for node in nodes if node["metadata"]["name"] in taking]
+    now = _order.fleet(nodes, taking)
+    shut = [*_paused(lock), *_shut_window(settings.windows), *_own(ours)]
+    if taking:
+        most = _budget.read_max_unavailable(settings.max_unavailable, len(now))
+        shut += [Shut("budget", said) for said in _budget.objections(now, taking, most, settings.min_available)]
+    for one in settings.blocking:
+        shut += _blocking(kube, one, taking)
+    return Answer(now, shut + _fired(settings))
+
+
+def _paused(lock: Lock) -> list[Shut]:
+    try:
+        lease = lock.read()
+    except (KubeError, KubeUnreachable) as error:
+        return [Shut("paused", f"whether the fleet is paused cannot be read, which counts as paused: {error}")]
+    value = ((lease or {}).get("metadata", {}).get("annotations") or {}).get(PAUSED)
+    if value is None or value == "false":
+        return []
+    command = f"kubectl -n {lock.namespace} annotate lease {lock.name} {PAUSED}-"
+    return [Shut("paused", f"the fleet is paused ({PAUSED}={value}); it goes on after {command}")]
+
+
+def _shut_window(windows: Sequence[_window.Window]) -> list[Shut]:
+    now = datetime.now(timezone.utc)
+    seconds = _window.opens_in(windows, now)
+    if seconds == 0.0:
+        return []
+    return [Shut("window", f"mig_window opens on {_window.next_opening(windows, now)}", seconds)]
+
+
+def _own(nodes: Iterable[Mapping[str, Any]]) -> list[Shut]:
+    """What the nodes that are to be taken say themselves."""
+    found = []
+    for node in nodes:
+        skipped = _order.skipped(node)
+        if skipped:
+            found.append(Shut("skip", skipped))
+        if not _publishers.describe(dict(node), [])["ready"]:
+            found.append(Shut("ready", f"node {node['metadata']['name']} is not Ready"))
+    return found
+
+
+def _blocking(kube: Kube, one: Blocking, taking: Collection[str]) -> list[Shut]:
+    """Without nodes a selector for pods of the node is only shown to the API, which refuses what it cannot read."""
+    if one.namespace is None and not taking:
+        kube.get(pods_path(None), labelSelector=one.selector, limit=1)
+        return []
+    there = [
+        f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+        for pod in kube.items(pods_path(one.namespace), labelSelector=one.selector)
+        if pod.get("status", {}).get("phase") not in OVER
+        and (one.namespace is not None or pod.get("spec", {}).get("nodeName") in taking)
+    ]
+    more = f" and {len(there) - SHOWN} more" if len(there) > SHOWN else ""
+    names = ", ".join(there[:SHOWN]) + more
+    return [Shut("pods", f"mig_blocking_pods {one.selector} matches pod {names}")] if there else []
+
+
+def _fired(settings: Settings) -> list[Shut]:
+    if settings.alerts_url is None or settings.alerts_ignore is None:
+        return []
+    try:
+        names = _alerts.firing(settings.alerts_url, settings.alerts_ignore)
+    except _alerts.AlertsUnknown as error:
+        return [Shut("alerts", f"{error}, which counts as firing")]
+    return [Shut("alerts", f"alert {', '.join(names)} fires at {settings.alerts_url}")] if names else []

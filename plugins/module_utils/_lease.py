@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible_collections.gpufleet.mig.plugins.module_utils._process import Process
 
+NAMESPACE = "kube-system"
 NAME = "gpufleet-rollout"
 DURATION_S = 300
 PROCESS = "gpufleet.io/holder-process"

@@ -159,7 +159,7 @@ from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigErr
 ARGUMENT_SPEC: dict[str, Any] = {
     **_kube.ARGUMENT_SPEC,
     "state": {"type": "str", "choices": ["held", "released", "shown"], "default": "held"},
-    "namespace": {"type": "str", "default": "kube-system"},
+    "namespace": {"type": "str", "default": _lease.NAMESPACE},
     "name": {"type": "str", "default": _lease.NAME},
     "run": {"type": "str"},
     "holder": {"type": "str"},

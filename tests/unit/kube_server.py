@@ -100,6 +100,7 @@ class Api(ThreadingHTTPServer):
         self.logs: dict[str, str] = {}
         self.requests: list[str] = []
         self.forbidden: set[tuple[str, str]] = set()
+        self.broken: set[str] = set()
         self.page = 500
         self.replace_after = 0.3
         self.replacement: dict[str, Any] = {}
@@ -174,6 +175,7 @@ class Api(ThreadingHTTPServer):
             return
         app = owners[0]["name"].removeprefix("ds-")
         new = pod(app, gone["spec"]["nodeName"], ready=False)
+        new["metadata"].update({key: gone["metadata"][key] for key in ("namespace", "labels")})
 
         def later() -> None:
             time.sleep(self.replace_after)
@@ -216,6 +218,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.requests.append(f"{self.command} {self.path}")
         if self.headers.get("authorization") != f"Bearer {TOKEN}":
             self._refuse(401, "Unauthorized", "Unauthorized")
+            return None
+        if parts.path in self.server.broken:
+            self._refuse(500, "InternalError", "etcdserver: request timed out")
             return None
         if (self.command, parts.path) in self.server.forbidden:
             verb = {"GET": "get", "PATCH": "patch", "DELETE": "delete", "POST": "create"}[self.command]
