@@ -193,8 +193,13 @@ class Step:
         return self.label is not None or bool(self.pods)
 
 
-def plan_publishers(kube: Kube, wanted: Mapping[str, Mapping[str, Any]], where: Where) -> list[Step]:
-    """What differs. Raises, before anything is touched, where a node, a pod's owner or a named entry is missing."""
+def plan_publishers(
+    kube: Kube, wanted: Mapping[str, Mapping[str, Any]], where: Where, managed: bool = True
+) -> list[Step]:
+    """What differs. Raises, before anything is touched, where a node, a pod's owner or a named entry is missing.
+
+    Publishers that are not ``managed`` by us need not have the entry: then the label is left as it is.
+    """
     seen = look(kube, wanted, where)
     absent = [name for name, node in seen.nodes.items() if node is None]
     if absent:
@@ -214,8 +219,8 @@ def plan_publishers(kube: Kube, wanted: Mapping[str, Mapping[str, Any]], where: 
             target = config or None
             if now != target:
                 label = (now, target)
-            if target is not None:
-                _check_entry(kube, name, target, pods, known)
+            if target is not None and not _has_entry(kube, name, target, pods, known, managed):
+                label = None
         restart = [pod for pod in pods if not _pods.is_ending(pod)] if wish.get("restart") else []
         for pod in restart:
             if _pods.controller(pod) is None:
@@ -228,27 +233,36 @@ def plan_publishers(kube: Kube, wanted: Mapping[str, Mapping[str, Any]], where: 
     return steps
 
 
-def _check_entry(
-    kube: Kube, node: str, entry: str, pods: Iterable[dict[str, Any]], known: dict[tuple[str, str], set[str] | None]
-) -> None:
-    """The pods mount the configuration map; an entry it does not have would leave the publishers waiting for ever."""
-    for pod in pods:
-        for volume in pod["spec"].get("volumes") or []:
-            source = volume.get("configMap")
-            if volume.get("name") != "available-configs" or not source:
-                continue
-            where = (pod["metadata"]["namespace"], str(source["name"]))
-            if where not in known:
-                found = kube.find(f"/api/v1/namespaces/{where[0]}/configmaps/{where[1]}")
-                known[where] = None if found is None else set(found.get("data") or {})
-            entries = known[where]
-            if entries is not None and entry not in entries:
-                raise MigError(
-                    f"Node {node}: config map {where[0]}/{where[1]} of the device plugin has no entry {entry!r}, it "
-                    f"has {', '.join(sorted(entries)) or 'none'}. Add it to config.map in the chart's values. "
-                    "Nothing was changed.",
-                    node=node,
-                )
+def _has_entry(
+    kube: Kube,
+    node: str,
+    entry: str,
+    pods: Iterable[dict[str, Any]],
+    known: dict[tuple[str, str], set[str] | None],
+    managed: bool,
+) -> bool:
+    """Whether the configuration map that the pods mount has it; raises where ours has not.
+
+    Publishers would wait for ever for an entry that is not there. Where nothing is mounted (yet) our chart brings it,
+    and for another installer's programs the label means nothing.
+    """
+    maps = {(pod["metadata"]["namespace"], name) for pod in pods for name in _publishers.config_maps(pod)}
+    for where in sorted(maps):
+        if where not in known:
+            found = kube.find(f"/api/v1/namespaces/{where[0]}/configmaps/{where[1]}")
+            known[where] = None if found is None else set(found.get("data") or {})
+        entries = known[where]
+        if entries is None or entry in entries:
+            continue
+        if not managed:
+            return False
+        raise MigError(
+            f"Node {node}: config map {where[0]}/{where[1]} of the device plugin has no entry {entry!r}, it "
+            f"has {', '.join(sorted(entries)) or 'none'}. Add it to config.map in the chart's values. "
+            "Nothing was changed.",
+            node=node,
+        )
+    return managed or bool(maps)
 
 
 def carry_out(

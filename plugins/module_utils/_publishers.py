@@ -19,11 +19,21 @@ DEVICE_PLUGIN = "nvidia-device-plugin"
 FEATURE_DISCOVERY = "gpu-feature-discovery"
 
 
+AVAILABLE_CONFIGS = "/available-configs"
+# Labels of pods whose containers may be called anything: GPU operator a22dbf67, and NVIDIA's static manifest.
+LABELS = {
+    ("app", "nvidia-device-plugin-daemonset"): DEVICE_PLUGIN,
+    ("name", "nvidia-device-plugin-ds"): DEVICE_PLUGIN,
+    ("app", "gpu-feature-discovery"): FEATURE_DISCOVERY,
+    ("app.kubernetes.io/name", "gpu-feature-discovery"): FEATURE_DISCOVERY,
+}
+
+
 def app_of(pod: Mapping[str, Any]) -> str | None:
     """Which publisher a pod is, None for any other pod.
 
-    By what its containers are called and run: chart 0.20.0 gives both DaemonSets the same labels and selectors, and the
-    GPU operator labels its pods differently again.
+    By what its containers are called and run, as chart 0.20.0 gives both DaemonSets the same labels and selectors; then
+    by the labels of other installers.
     """
     words: list[str] = []
     for container in pod.get("spec", {}).get("containers") or []:
@@ -35,7 +45,21 @@ def app_of(pod: Mapping[str, Any]) -> str | None:
         return FEATURE_DISCOVERY
     if any(DEVICE_PLUGIN in word for word in words):
         return DEVICE_PLUGIN
-    return None
+    labels = pod.get("metadata", {}).get("labels") or {}
+    return next((app for (key, value), app in LABELS.items() if labels.get(key) == value), None)
+
+
+def config_maps(pod: Mapping[str, Any]) -> list[str]:
+    """Names of the configuration maps from which the node label picks an entry for this pod.
+
+    The chart calls the volume available-configs, GPU operator calls it like the config map.
+    """
+    spec = pod.get("spec", {})
+    mounts = [mount for container in spec.get("containers") or [] for mount in container.get("volumeMounts") or []]
+    names = {str(mount.get("name")) for mount in mounts if mount.get("mountPath") == AVAILABLE_CONFIGS}
+    names.add(AVAILABLE_CONFIGS.strip("/"))
+    volumes = [volume for volume in spec.get("volumes") or [] if volume.get("name") in names]
+    return [str(volume["configMap"]["name"]) for volume in volumes if volume.get("configMap")]
 
 
 def by_node(pods: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

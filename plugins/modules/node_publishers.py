@@ -34,6 +34,13 @@ options:
     description: Namespace of the device plugin and of GPU feature discovery. An empty string looks in all namespaces.
     type: str
     default: nvidia-device-plugin
+  managed:
+    description:
+      - The programs are this collection's. Otherwise somebody else installed them (NVIDIA's GPU operator, another
+        chart), and they are used as they are. They are restarted all the same, but the node's label is only set where
+        they read a configuration map that has the entry.
+    type: bool
+    default: true
   selector:
     description: Label selector that narrows which pods are looked at.
     type: str
@@ -62,6 +69,14 @@ seealso:
 """
 
 EXAMPLES = r"""
+- name: Restart the GPU operator's device plugin and feature discovery on a node, wherever they are
+  gpufleet.mig.node_publishers:
+    nodes:
+      gpu-01: {restart: true}
+    namespace: ""
+    managed: false
+  delegate_to: localhost
+
 - name: Publish mixed on one node, single on another, and restart where instances changed
   gpufleet.mig.node_publishers:
     nodes:
@@ -100,6 +115,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     **_lock.ARGUMENT_SPEC,
     "nodes": {"type": "dict", "required": True},
     "namespace": {"type": "str", "default": "nvidia-device-plugin"},
+    "managed": {"type": "bool", "default": True},
     "selector": {"type": "str"},
     "release": {"type": "str"},
     "timeout": {"type": "float", "default": 120},
@@ -115,7 +131,7 @@ def main() -> None:
         kube = _kube.Kube(params["kubeconfig"], params["context"])
         keep = _lock.keeper(kube, params["lock"], dry=module.check_mode)
         where = _nodes.Where(params["namespace"] or None, params["selector"], params["release"])
-        steps = _nodes.plan_publishers(kube, wanted, where)
+        steps = _nodes.plan_publishers(kube, wanted, where, params["managed"])
         if module.check_mode:
             done = _nodes.report(steps)
         else:
