@@ -272,7 +272,7 @@ def test_a_prometheus_that_cannot_be_asked_counts_as_firing(api: Api, prometheus
 def test_every_shut_gate_is_named_and_check_mode_only_tells(api: Api, prometheus: Prometheus) -> None:
     api.put(lease(paused="yes"), busy("one", "a"), node("b", {GPU: 8}, unschedulable=True))
     prometheus.say(NodeDown="firing")
-    settings = {"blocking_pods": ["app=backup"], "alerts_url": prometheus.url, "window": only(3)}
+    settings: dict[str, Any] = {"blocking_pods": ["app=backup"], "alerts_url": prometheus.url, "window": only(3)}
     found = ask(api, **settings)
     assert shut(found) == ["paused", "window", "budget", "pods", "alerts"]
     assert all(each["text"] in found["msg"] for each in found["shut"])
@@ -283,7 +283,12 @@ def test_every_shut_gate_is_named_and_check_mode_only_tells(api: Api, prometheus
 
 def test_without_nodes_only_the_gates_of_the_run_are_asked(api: Api) -> None:
     api.put(busy("one", "a"), node("b", {GPU: 8}, unschedulable=True))
-    params = {"kubeconfig": api.kubeconfig(), "nodes": [], "min_available": {GPU: 99}, "blocking_pods": ["app=backup"]}
+    params: dict[str, Any] = {
+        "kubeconfig": api.kubeconfig(),
+        "nodes": [],
+        "min_available": {GPU: 99},
+        "blocking_pods": ["app=backup"],
+    }
     assert run_here("rollout_gate", **params)["verdict"] == "go"
     api.put(lease(paused="yes"))
     assert run_here("rollout_gate", **params)["msg"].startswith("The roll-out stops (waited 0 s): the fleet is paused")

@@ -109,7 +109,7 @@ def test_a_node_with_the_skip_label_is_in_no_wave(api: Api) -> None:
 def test_nodes_that_are_out_together_are_of_different_zones(api: Api) -> None:
     for name, zone in zip("abcdefg", "xxxyyzz"):
         add(api, name, zone=zone)
-    plain = {"max_unavailable": 2, "waves": [1, "100%"]}
+    plain: dict[str, Any] = {"max_unavailable": 2, "waves": [1, "100%"]}
     assert put(api, *"abcdefg", **plain)["order"] == list("abcdefg")
     zones = dict(zip("abcdefg", "xxxyyzz"))
     found = put(api, *"abcdefg", **plain, topology_key=ZONE)["order"]
