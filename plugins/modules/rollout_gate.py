@@ -76,6 +76,20 @@ fleet:
   returned: success
   type: list
   elements: str
+gpufleet:
+  description: One entry per node for reports and progress.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    node: {description: Name of the node., type: str, returned: always}
+    phase: {description: V(spared)., type: str, returned: always}
+    wave: {description: O(wave)., type: int, returned: always}
+    digests: {description: C(before) and C(target); not known here., type: dict, returned: always}
+    blockers: {description: What stood in the way., type: list, elements: dict, returned: always}
+    evicted: {description: Pods that went; none here., type: list, elements: str, returned: always}
+    seconds: {description: Seconds that the call took., type: float, returned: always}
+    error: {description: Why the node failed., type: str, returned: always}
 objections:
   description: Why the nodes cannot be spared.
   returned: when the module fails because of them, and in check mode
@@ -83,11 +97,12 @@ objections:
   elements: str
 """
 
+import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.gpufleet.mig.plugins.module_utils import _budget, _gate, _kube, _lock, _nodes
+from ansible_collections.gpufleet.mig.plugins.module_utils import _budget, _gate, _kube, _lock, _nodes, _progress
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 
 ARGUMENT_SPEC: dict[str, Any] = {
@@ -104,7 +119,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
 def main() -> None:
     """Wait, read, report."""
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    params, said = module.params, []
+    params, said, started = module.params, [], time.monotonic()
     try:
         kube = _kube.Kube(params["kubeconfig"], params["context"])
         keep = _lock.keeper(kube, params["lock"], dry=module.check_mode)
@@ -119,7 +134,14 @@ def main() -> None:
         pods = _nodes.gpu_pods(kube, params["nodes"], params["pod_uids"])
     except MigError as error:
         module.fail_json(msg=str(error), **error.context)
-    module.exit_json(changed=False, pods=pods, fleet=[node.name for node in fleet], objections=said)
+    seconds = time.monotonic() - started
+    module.exit_json(
+        changed=False,
+        pods=pods,
+        fleet=[node.name for node in fleet],
+        objections=said,
+        gpufleet=[_progress.line(name, "spared", wave=params["wave"], seconds=seconds) for name in params["nodes"]],
+    )
 
 
 if __name__ == "__main__":
