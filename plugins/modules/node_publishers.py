@@ -93,7 +93,7 @@ gpufleet:
   elements: dict
   contains:
     node: {description: Name of the node., type: str, returned: always}
-    phase: {description: V(restarted)., type: str, returned: always}
+    phase: {description: V(publishers)., type: str, returned: always}
     wave: {description: O(wave)., type: int, returned: always}
     digests: {description: C(before) and C(target); not known here., type: dict, returned: always}
     blockers: {description: What stood in the way., type: list, elements: dict, returned: always}
@@ -142,7 +142,7 @@ def main() -> None:
         changed=any(step.changes for step in steps),
         nodes=done,
         diff=_nodes.difference(steps),
-        gpufleet=[_progress.line(name, "restarted", wave=params["wave"], seconds=seconds) for name in done],
+        gpufleet=[_progress.line(name, "publishers", wave=params["wave"], seconds=seconds) for name in done],
     )
 
 
