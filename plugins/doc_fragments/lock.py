@@ -2,13 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Documentation fragment: a module that keeps the roll-out lock while it works."""
+"""Documentation fragment: a module that works for a roll-out and keeps its lock meanwhile."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """The option C(lock)."""
+    """The options C(lock) and C(wave)."""
 
     DOCUMENTATION = r"""
 options:
@@ -34,4 +34,7 @@ options:
         description: Seconds without renewal after which another run may take it.
         type: float
         default: 300
+  wave:
+    description: Number of the roll-out's wave, for the lines under RV(ignore:gpufleet).
+    type: int
 """

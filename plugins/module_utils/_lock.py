@@ -27,7 +27,8 @@ ARGUMENT_SPEC: dict[str, Any] = {
             "holder": {"type": "str", "required": True},
             "duration": {"type": "float", "default": _lease.DURATION_S},
         },
-    }
+    },
+    "wave": {"type": "int"},
 }
 
 

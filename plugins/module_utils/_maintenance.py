@@ -15,7 +15,14 @@ from datetime import datetime, timezone
 from typing import Any
 from uuid import uuid4
 
-from ansible_collections.gpufleet.mig.plugins.module_utils import _eviction, _lock, _ownership, _pods, _rights
+from ansible_collections.gpufleet.mig.plugins.module_utils import (
+    _eviction,
+    _lock,
+    _ownership,
+    _pods,
+    _progress,
+    _rights,
+)
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 from ansible_collections.gpufleet.mig.plugins.module_utils._evictor import Blocked, NodePods, evict, wait_for_jobs
 from ansible_collections.gpufleet.mig.plugins.module_utils._kube import Kube, KubeError, KubeUnreachable, node_path
@@ -34,6 +41,8 @@ class Wish:
     pods: list[str] | None = None
     keep: list[str] = field(default_factory=list)
     target: str | None = None
+    before: dict[str, Any] | None = None
+    made: dict[str, Any] | None = None
     reason: str | None = None
     next: str | None = None
 
@@ -44,6 +53,7 @@ class Options:
 
     run: str
     phase: str | None
+    wave: int | None
     takeover: bool
     evict: str
     allowed: _eviction.Allowed
@@ -60,6 +70,7 @@ class Report:
     """What was done on one node (with ``dry``: would be)."""
 
     node: str
+    target: str | None = None
     changed: bool = False
     found_schedulable: bool | None = None
     schedulable: bool | None = None
@@ -88,16 +99,18 @@ class Report:
             "seconds": self.seconds,
         }
 
-    def line(self, phase: str) -> dict[str, Any]:
+    def line(self, phase: str, wave: int | None) -> dict[str, Any]:
         """The node's entry under the key ``gpufleet``."""
-        return {
-            "node": self.node,
-            "phase": phase,
-            "blockers": self.blockers,
-            "evicted": [_pods.full_name(pod) for pod in self.evicted],
-            "seconds": self.seconds,
-            "error": self.error,
-        }
+        return _progress.line(
+            self.node,
+            phase,
+            wave=wave,
+            digests={"target": self.target},
+            blockers=self.blockers,
+            evicted=[_pods.full_name(pod) for pod in self.evicted],
+            seconds=self.seconds,
+            error=self.error,
+        )
 
     def note(self, node: Mapping[str, Any], patch: Patch) -> None:
         """Take a (would-be) change of the node into the diff."""
@@ -125,7 +138,15 @@ def _named(pod: _eviction.Pod) -> dict[str, str]:
 
 def check_wishes(nodes: Mapping[str, Any]) -> list[Wish]:
     """The ``nodes`` option with its shape checked: a typing error must not look like "nothing has to go"."""
-    kinds: dict[str, type] = {"pods": list, "keep": list, "target": str, "reason": str, "next": str}
+    kinds: dict[str, type] = {
+        "pods": list,
+        "keep": list,
+        "target": str,
+        "before": dict,
+        "made": dict,
+        "reason": str,
+        "next": str,
+    }
     wishes = []
     for name, told in nodes.items():
         entry = told or {}
@@ -160,7 +181,7 @@ class Maintenance:
         step: Callable[[Wish, Report], None] = getattr(self, f"_{state}")
 
         def one(wish: Wish) -> Report:
-            report, started = Report(wish.name), time.monotonic()
+            report, started = Report(wish.name, wish.target), time.monotonic()
             try:
                 step(wish, report)
             except MigError as error:
@@ -212,7 +233,7 @@ class Maintenance:
 
         def decide(now: dict[str, Any]) -> Patch:
             self._must_be_ours(wish.name, now)
-            return _ownership.mark(now, self._options.phase, wish.target, untaint=False)
+            return _ownership.mark(now, self._options.phase, wish.target, wish.before, untaint=False)
 
         self._change(wish.name, report, decide)
 
@@ -232,9 +253,13 @@ class Maintenance:
                     f"Node {wish.name} is cordoned by run {owner}, not by {self._options.run}: only the holder of the "
                     "roll-out lock gives back what another run left. Give lock, or wait for that run."
                 )
-            return _ownership.restore(node, self._options.phase, wish.target)
+            return _ownership.restore(node, self._options.phase, wish.target, wish.made, wish.before)
 
         self._change(wish.name, report, decide)
+        if wish.made is not None and _ownership.kept(wish.made) is None:
+            report.warnings.append(
+                f"Node {wish.name}: its layout is too long for an annotation, so it cannot be rolled back to later."
+            )
 
     def _failed(self, wish: Wish, report: Report) -> None:
         text = f"{wish.reason or 'the change failed'}" + (f" Next: {wish.next}" if wish.next else "")

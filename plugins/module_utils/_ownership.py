@@ -7,6 +7,7 @@ Every change of a node is one merge patch, so that no crash can leave a cordon w
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,14 @@ WAS_SCHEDULABLE = "gpufleet.io/was-schedulable"
 PHASE = "gpufleet.io/phase"
 TARGET = "gpufleet.io/target"
 REASON = "gpufleet.io/reason"
-ANNOTATIONS = (RUN, WAS_SCHEDULABLE, PHASE, TARGET, REASON)
+# What stood when a change began. A later run keeps it where a run before was stopped in the middle.
+BEFORE = "gpufleet.io/before"
+ANNOTATIONS = (RUN, WAS_SCHEDULABLE, PHASE, TARGET, REASON, BEFORE)
+# These stay: what we made last, and what stood before it.
+LAYOUT = "gpufleet.io/layout"
+PREVIOUS = "gpufleet.io/previous"
+KEPT_BYTES = 64 * 1024
+"""All annotations of an object together may have 256 KiB; the layout of 8 GPUs with 7 instances each takes 2 KiB."""
 STATE_LABEL = "gpufleet.io/mig-state"
 FAILED = "failed"
 # Keeps DaemonSet pods away: their controller ignores a cordon, but not a taint that they do not tolerate.
@@ -55,6 +63,27 @@ def read(node: Mapping[str, Any]) -> Mark:
     )
 
 
+def kept(layout: Mapping[str, Any] | None) -> str | None:
+    """A layout as an annotation; None where there is none or it is too long to be kept on a node."""
+    text = None if layout is None else json.dumps(layout, separators=(",", ":"), sort_keys=True)
+    return None if text is None or len(text.encode()) > KEPT_BYTES else text
+
+
+def layouts(node: Mapping[str, Any]) -> dict[str, dict[str, Any] | None]:
+    """What we made last on the node (``made``) and what stood before it (``previous``)."""
+    annotations = node["metadata"].get("annotations") or {}
+    return {"made": _layout(annotations.get(LAYOUT)), "previous": _layout(annotations.get(PREVIOUS))}
+
+
+def _layout(text: str | None) -> dict[str, Any] | None:
+    """None also where somebody else wrote something there."""
+    try:
+        found = json.loads(text or "null")
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("layout"), list) else None
+
+
 def cordon(node: Mapping[str, Any], run: str, phase: str | None = None, target: str | None = None) -> Patch:
     """Make the node ours and unschedulable.
 
@@ -67,10 +96,21 @@ def cordon(node: Mapping[str, Any], run: str, phase: str | None = None, target: 
     return _differing(node, {"spec": {"unschedulable": True}, "metadata": {"annotations": annotations}})
 
 
-def mark(node: Mapping[str, Any], phase: str | None, target: str | None, *, untaint: bool) -> Patch:
-    """Phase and target digest; with ``untaint`` DaemonSet pods may come back."""
+def mark(
+    node: Mapping[str, Any],
+    phase: str | None,
+    target: str | None,
+    before: Mapping[str, Any] | None = None,
+    *,
+    untaint: bool,
+) -> Patch:
+    """Phase, target digest and what stood before; with ``untaint`` DaemonSet pods may come back."""
     spec = _untainted(node) if untaint else {}
-    return _differing(node, {"spec": spec, "metadata": {"annotations": _given(phase, target)}})
+    annotations = _given(phase, target)
+    stood = kept(before)
+    if stood is not None and BEFORE not in (node["metadata"].get("annotations") or {}):
+        annotations[BEFORE] = stood
+    return _differing(node, {"spec": spec, "metadata": {"annotations": annotations}})
 
 
 def taint(node: Mapping[str, Any]) -> Patch:
@@ -81,14 +121,27 @@ def taint(node: Mapping[str, Any]) -> Patch:
     return {"spec": {"taints": [*taints, {"key": TAINT, "effect": "NoSchedule"}]}}
 
 
-def restore(node: Mapping[str, Any], phase: str | None = None, target: str | None = None) -> Patch:
+def restore(
+    node: Mapping[str, Any],
+    phase: str | None = None,
+    target: str | None = None,
+    made: Mapping[str, Any] | None = None,
+    before: Mapping[str, Any] | None = None,
+) -> Patch:
     """Leave the node as it was found; {} where nothing of ours is on it.
 
-    Of our marks only a phase and target that are given here stay, or those that an earlier restore() left.
+    Of our marks only a phase and target that are given here stay, or those that an earlier restore() left. With `made`
+    the change succeeded: that is kept, and as previous what stood when it began, or else `before`.
     """
     found = read(node)
     annotations: dict[str, str | None] = dict.fromkeys(ANNOTATIONS if found.run is not None or found.failed else ())
     annotations.update(_given(phase, target))
+    if made is not None:
+        previous = (node["metadata"].get("annotations") or {}).get(BEFORE) or kept(before)
+        # A layout that is too long leaves none behind: an older one would be wrong.
+        annotations[LAYOUT] = kept(made)
+        if previous is not None or before is not None:
+            annotations[PREVIOUS] = previous
     spec = _untainted(node)
     if found.run is not None and found.was_schedulable:
         spec["unschedulable"] = None

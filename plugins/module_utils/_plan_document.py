@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.gpufleet.mig.plugins.module_utils._markdown import bullets, table
 from ansible_collections.gpufleet.mig.plugins.module_utils._plan_words import (
     STATES,
     capacity,
@@ -90,22 +91,22 @@ def _text_of_gpu(part: Part) -> list[str]:
 
 def markdown(plan: Part) -> str:
     """The same for a pull request: headings, tables, and the commands as code blocks."""
-    lines = ["# Plan of the GPU fleet", "", *_bullets(summary(plan)), "", "## Fleet", ""]
-    lines += _table(
+    lines = ["# Plan of the GPU fleet", "", *bullets(summary(plan)), "", "## Fleet", ""]
+    lines += table(
         ("resource", "before", "after"),
         [(f"`{key}`", sides["before"], sides["after"]) for key, sides in plan["fleet"]["resources"].items()],
     )
     if plan["waves"]["waves"]:
         out = count(plan["waves"]["max_unavailable"], "host")
         lines += ["", "## Waves", "", f"At most {out} of a wave at a time; only hosts that change are counted.", ""]
-        lines += _table(
+        lines += table(
             ("wave", "hosts", "left for new pods, at least"),
             [(wave["number"], _many(wave["hosts"]), capacity(wave["left"])) for wave in plan["waves"]["waves"]],
         )
     if plan["destroy"]["instances"]:
-        lines += ["", "## Instances that go", "", *_bullets(plan["destroy"]["instances"])]
+        lines += ["", "## Instances that go", "", *bullets(plan["destroy"]["instances"])]
     lines += ["", "## Hosts", ""]
-    lines += _table(
+    lines += table(
         ("host", "state", "why"), [(h["host"], STATES[h["status"]], h["reason"] or "") for h in plan["hosts"]]
     )
     for host in plan["hosts"]:
@@ -116,11 +117,11 @@ def markdown(plan: Part) -> str:
 
 def _markdown_of(host: Part) -> list[str]:
     lines = [f"### {title(host)}", ""]
-    lines += _bullets([*filter(None, [host["reason"]]), *host["notes"]])
+    lines += bullets([*filter(None, [host["reason"]]), *host["notes"]])
     if host["pods"]:
-        lines += _bullets([f"pods that must move: {', '.join(host['pods'])}"])
+        lines += bullets([f"pods that must move: {', '.join(host['pods'])}"])
     if host["resources"]:
-        lines += ["", *_table(("resource", "before", "after", "cluster shows"), _resource_rows(host["resources"]))]
+        lines += ["", *table(("resource", "before", "after", "cluster shows"), _resource_rows(host["resources"]))]
     if host["labels"]:
         lines += ["", "```diff", *label_lines(host["labels"]), "```"]
     if host["status"] in DETAILED:
@@ -135,7 +136,7 @@ def _markdown_of(host: Part) -> list[str]:
 def _markdown_of_gpu(part: Part) -> list[str]:
     lines = [f"#### {gpu_title(part)}", "", "```text"]
     lines += [f"before  {part['map']['before']}", f"after   {part['map']['after']}", "```", ""]
-    lines += _bullets(f"{heading}: {said}" for heading, said in gpu_lines(part))
+    lines += bullets(f"{heading}: {said}" for heading, said in gpu_lines(part))
     if part["by_hand"]:
         lines += ["", "```sh"]
         for step in part["by_hand"]:
@@ -149,13 +150,3 @@ def _resource_rows(resources: Mapping[str, Part]) -> list[tuple[Any, ...]]:
         (f"`{key}`", sides["before"], sides["after"], "not asked" if sides["now"] is None else sides["now"])
         for key, sides in resources.items()
     ]
-
-
-def _bullets(items: Iterable[str]) -> list[str]:
-    return [f"* {item}" for item in items]
-
-
-def _table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
-    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in [headings, *rows]]
-    lines = [f"| {' | '.join(row)} |" for row in cells]
-    return [lines[0], f"|{'---|' * len(headings)}", *lines[1:]]

@@ -84,6 +84,7 @@ def describe(node: dict[str, Any] | None, pods: Iterable[dict[str, Any]]) -> dic
         "ready": any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or []),
         "schedulable": node is not None and not node.get("spec", {}).get("unschedulable", False),
         "rollout": _rollout(node),
+        **_ownership.layouts(node or {"metadata": {}}),
         "allocatable": _quantities(status.get("allocatable")),
         "capacity": _quantities(status.get("capacity")),
         "labels": {

@@ -122,6 +122,20 @@ interrupted:
   description: The journal of an earlier run that did not end, with what stood before it. V(null) where there is none.
   returned: success
   type: dict
+gpufleet:
+  description: One entry per node for reports and progress.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    node: {description: Not known on the host., type: str, returned: always}
+    phase: {description: V(partitioned)., type: str, returned: always}
+    wave: {description: Not known on the host., type: int, returned: always}
+    digests: {description: C(before) and C(target); not known here., type: dict, returned: always}
+    blockers: {description: What stood in the way., type: list, elements: dict, returned: always}
+    evicted: {description: Pods that went; none here., type: list, elements: str, returned: always}
+    seconds: {description: Seconds that the call took., type: float, returned: always}
+    error: {description: Why the node failed., type: str, returned: always}
 blockers:
   description: What uses an instance that has to go, each with a remedy.
   returned: when the change is refused because of them
@@ -137,11 +151,12 @@ pynvml_missing:
   type: bool
 """
 
+import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.gpufleet.mig.plugins.module_utils import _host_change
+from ansible_collections.gpufleet.mig.plugins.module_utils import _host_change, _progress
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 from ansible_collections.gpufleet.mig.plugins.module_utils._planner import plan_host
 
@@ -156,7 +171,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
 def main() -> None:
     """Read, plan, apply, report."""
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    params = module.params
+    params, started = module.params, time.monotonic()
     try:
         with _host_change.HostChange.begin(params, module.check_mode) as change:
             plan = plan_host(
@@ -171,7 +186,7 @@ def main() -> None:
         module.fail_json(msg=str(error), **error.context)
     for sentence in change.warnings:
         module.warn(sentence)
-    module.exit_json(**result)
+    module.exit_json(**result, gpufleet=[_progress.line(None, "partitioned", seconds=time.monotonic() - started)])
 
 
 if __name__ == "__main__":

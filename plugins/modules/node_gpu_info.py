@@ -130,6 +130,11 @@ nodes:
       sample: {nvidia.com/mig-1g.10gb: 7}
     capacity: {description: Capacity of every C(nvidia.com) resource., type: dict, returned: always}
     labels: {description: Every C(nvidia.com) label of the node., type: dict, returned: always}
+    made:
+      description: What a roll-out made last, with C(layout), C(strategy), C(run) and C(time). Null for none.
+      type: dict
+      returned: always
+    previous: {description: 'What stood before that, in the same form.', type: dict, returned: always}
     publishers:
       description: Pods of the device plugin and of GPU feature discovery on the node.
       type: list
@@ -176,6 +181,20 @@ nodes:
       elements: str
       returned: always
       sample: ["node gpu-01: allocatable nvidia.com/mig-1g.10gb is 6, wanted is 7"]
+gpufleet:
+  description: One entry per node for reports and progress.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    node: {description: Name of the node., type: str, returned: always}
+    phase: {description: V(shown)., type: str, returned: always}
+    wave: {description: O(wave)., type: int, returned: always}
+    digests: {description: C(before) and C(target); not known here., type: dict, returned: always}
+    blockers: {description: What stood in the way., type: list, elements: dict, returned: always}
+    evicted: {description: Pods that went; none here., type: list, elements: str, returned: always}
+    seconds: {description: Seconds that the call took., type: float, returned: always}
+    error: {description: Why the node failed., type: str, returned: always}
 elapsed:
   description: Seconds that the module waited.
   returned: always
@@ -187,7 +206,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.gpufleet.mig.plugins.module_utils import _kube, _lock, _nodes
+from ansible_collections.gpufleet.mig.plugins.module_utils import _kube, _lock, _nodes, _progress
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 
 PUBLISHERS = ["nvidia-device-plugin", "gpu-feature-discovery"]
@@ -231,6 +250,10 @@ def main() -> None:
     except MigError as error:
         module.fail_json(msg=str(error), **error.context)
     elapsed = round(time.monotonic() - started, 1)
+    lines = [
+        _progress.line(name, "shown", wave=params["wave"], seconds=elapsed, error="; ".join(node["mismatch"]) or None)
+        for name, node in nodes.items()
+    ]
     differences = [sentence for node in nodes.values() for sentence in node["mismatch"]]
     if differences and params["fail_on_mismatch"]:
         after = f" after {params['timeout']:g} s" if params["timeout"] else ""
@@ -238,8 +261,9 @@ def main() -> None:
             msg=f"{len(differences)} difference(s){after}: " + "; ".join(differences) + ".",
             nodes=nodes,
             elapsed=elapsed,
+            gpufleet=lines,
         )
-    module.exit_json(changed=False, nodes=nodes, elapsed=elapsed)
+    module.exit_json(changed=False, nodes=nodes, elapsed=elapsed, gpufleet=lines)
 
 
 if __name__ == "__main__":

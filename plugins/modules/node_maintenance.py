@@ -45,6 +45,10 @@ options:
       - C(pods) are the uids of the pods that must go (state V(evicted)), C(keep) those of the GPU pods that may stay
         (state V(checked)).
       - C(target) is a digest of the layout that is made, kept in the annotation C(gpufleet.io/target).
+      - C(before) is what stands when the change begins, a mapping with C(layout) (entries as M(gpufleet.mig.mig_layout)
+        takes them) and C(strategy) (state V(checked), or V(restored) for a node that was not taken out). C(made) is
+        what the change made, in the same form (state V(restored)). They become the annotations
+        C(gpufleet.io/previous), from which the playbook C(gpufleet.mig.rollback) works, and C(gpufleet.io/layout).
       - C(reason) and C(next) say why a node failed and which command to run (state V(failed)).
       - Needed for every state except V(preflight).
     type: dict
@@ -213,6 +217,8 @@ gpufleet:
   contains:
     node: {description: Name of the node., type: str, returned: always}
     phase: {description: O(phase) or else O(state)., type: str, returned: always}
+    wave: {description: As given., type: int, returned: always}
+    digests: {description: C(target) as given; C(before) is not known here., type: dict, returned: always}
     blockers: {description: As in RV(nodes)., type: list, elements: dict, returned: always}
     evicted: {description: Pods that went., type: list, elements: str, returned: always}
     seconds: {description: Time spent on the node., type: float, returned: always}
@@ -280,7 +286,7 @@ def main() -> None:
     answer = {
         "changed": any(report.changed for report in reports),
         "nodes": {report.node: report.plain() for report in reports},
-        "gpufleet": [report.line(params["phase"] or params["state"]) for report in reports],
+        "gpufleet": [report.line(params["phase"] or params["state"], params["wave"]) for report in reports],
         "diff": _maintenance.difference(reports),
     }
     errors = [report.error for report in reports if report.error]
@@ -302,6 +308,7 @@ def _options(params: dict[str, Any], dry: bool) -> _maintenance.Options:
     return _maintenance.Options(
         run=params["run"],
         phase=params["phase"],
+        wave=params["wave"],
         takeover=params["takeover"],
         evict=params["evict"],
         allowed=_eviction.Allowed(params["evict_unmanaged"], params["evict_emptydir"], params["evict_daemonsets"]),

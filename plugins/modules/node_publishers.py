@@ -101,13 +101,28 @@ nodes:
           namespace: nvidia-device-plugin
           uid: 1e6f4d0a-6f3e-4a7e-9d0e-0d3b3b7b7a11
           replaced_by: {name: nvidia-device-plugin-m9q4z, uid: 52f9a2d4-0f3c-4d55-a3e5-0a4c5c1f9b7e}
+gpufleet:
+  description: One entry per node for reports and progress.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    node: {description: Name of the node., type: str, returned: always}
+    phase: {description: V(publishers)., type: str, returned: always}
+    wave: {description: O(wave)., type: int, returned: always}
+    digests: {description: C(before) and C(target); not known here., type: dict, returned: always}
+    blockers: {description: What stood in the way., type: list, elements: dict, returned: always}
+    evicted: {description: Pods that went; none here., type: list, elements: str, returned: always}
+    seconds: {description: Seconds that the call took., type: float, returned: always}
+    error: {description: Why the node failed., type: str, returned: always}
 """
 
+import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.gpufleet.mig.plugins.module_utils import _kube, _lock, _nodes
+from ansible_collections.gpufleet.mig.plugins.module_utils import _kube, _lock, _nodes, _progress
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 
 ARGUMENT_SPEC: dict[str, Any] = {
@@ -125,7 +140,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
 def main() -> None:
     """Read, plan, act, report."""
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    params = module.params
+    params, started = module.params, time.monotonic()
     try:
         wanted = _nodes.check_wishes(params["nodes"])
         kube = _kube.Kube(params["kubeconfig"], params["context"])
@@ -138,7 +153,13 @@ def main() -> None:
             done = _nodes.carry_out(kube, steps, where, params["timeout"], keep)
     except MigError as error:
         module.fail_json(msg=str(error), **error.context)
-    module.exit_json(changed=any(step.changes for step in steps), nodes=done, diff=_nodes.difference(steps))
+    seconds = time.monotonic() - started
+    module.exit_json(
+        changed=any(step.changes for step in steps),
+        nodes=done,
+        diff=_nodes.difference(steps),
+        gpufleet=[_progress.line(name, "publishers", wave=params["wave"], seconds=seconds) for name in done],
+    )
 
 
 if __name__ == "__main__":

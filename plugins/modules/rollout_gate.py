@@ -120,6 +120,20 @@ fleet:
   returned: always
   type: list
   elements: str
+gpufleet:
+  description: One entry per node for reports and progress.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    node: {description: Name of the node., type: str, returned: always}
+    phase: {description: V(gates)., type: str, returned: always}
+    wave: {description: O(wave)., type: int, returned: always}
+    digests: {description: C(before) and C(target); not known here., type: dict, returned: always}
+    blockers: {description: What stood in the way., type: list, elements: dict, returned: always}
+    evicted: {description: Pods that went; none here., type: list, elements: str, returned: always}
+    seconds: {description: Seconds that the call took., type: float, returned: always}
+    error: {description: Why the node failed., type: str, returned: always}
 shut:
   description: Every shut gate.
   returned: always
@@ -133,11 +147,12 @@ shut:
     text: {description: Why., type: str, returned: always}
 """
 
+import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.gpufleet.mig.plugins.module_utils import _gate, _kube, _lease, _lock, _nodes
+from ansible_collections.gpufleet.mig.plugins.module_utils import _gate, _kube, _lease, _lock, _nodes, _progress
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 
 ARGUMENT_SPEC: dict[str, Any] = {
@@ -158,7 +173,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
 def main() -> None:
     """Wait, read, report."""
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    params = module.params
+    params, started = module.params, time.monotonic()
     timeout = 0 if module.check_mode else params["timeout"]
     told = params["lock"] or {"namespace": _lease.NAMESPACE, "name": _lease.NAME}
     try:
@@ -171,9 +186,18 @@ def main() -> None:
         pods = _nodes.gpu_pods(kube, params["nodes"], params["pod_uids"]) if go and params["nodes"] else {}
     except MigError as error:
         module.fail_json(msg=str(error), **error.context)
+    blockers = [
+        {"kind": "gate", "name": f"gate {each.gate}", "reason": each.text, "remedy": "open it and run again"}
+        for each in answer.shut
+    ]
+    seconds = time.monotonic() - started
     result = {
         "verdict": answer.verdict,
         "fleet": [node.name for node in answer.fleet],
+        "gpufleet": [
+            _progress.line(name, "gates", wave=params["wave"], seconds=seconds, blockers=blockers)
+            for name in params["nodes"]
+        ],
         "shut": [{"gate": each.gate, "text": each.text} for each in answer.shut],
     }
     if not go:

@@ -454,3 +454,12 @@ def test_a_typing_error_evicts_nothing(api: Api, nodes: Any, word: str) -> None:
     gpu_pod(api, "web-1")
     assert word in work(api, "evicted", nodes)["msg"]
     assert not api.requests
+
+
+def test_a_layout_that_cannot_be_kept_is_a_warning_and_not_a_failure(api: Api) -> None:
+    long = {"layout": [{"gpus": 0, "name": "x" * 70_000}]}
+    answer = work(api, "restored", {"a": {"made": long}}, wave=2)
+    assert not answer.get("failed")
+    assert "Node a: its layout is too long" in answer["warnings"][0]
+    assert answer["gpufleet"][0]["wave"] == 2
+    assert "gpufleet.io/layout" not in api.objects["/api/v1/nodes/a"]["metadata"].get("annotations", {})

@@ -38,6 +38,41 @@ def unschedulable(found: dict[str, Any]) -> bool:
     return bool(found["spec"].get("unschedulable", False))
 
 
+def layout(run: str) -> dict[str, Any]:
+    return {"layout": [{"gpus": 0, "mig": "disabled"}], "strategy": "none", "run": run}
+
+
+@pytest.mark.parametrize("crashes", range(3))
+def test_previous_is_what_stood_when_the_change_began_however_often_a_run_dies(crashes: int) -> None:
+    now = node()
+    for run in range(crashes + 1):
+        now = patched(now, _ownership.cordon(now, f"r{run}"))
+        # a later run finds the half-made change of the one before
+        now = patched(now, _ownership.mark(now, "changing", None, layout(f"before r{run}"), untaint=False))
+    now = patched(now, _ownership.restore(now, "done", "d", layout("made"), layout("half made")))
+    assert _ownership.layouts(now) == {"made": layout("made"), "previous": layout("before r0")}
+    assert "gpufleet.io/before" not in now["metadata"]["annotations"]
+    # the next change and its undoing leave both as they are
+    again = patched(now, _ownership.cordon(now, "r9"))
+    again = patched(again, _ownership.mark(again, "changing", None, layout("r9"), untaint=False))
+    undone = patched(again, _ownership.restore(again))
+    assert _ownership.layouts(undone) == _ownership.layouts(now)
+    assert "gpufleet.io/before" not in undone["metadata"]["annotations"]
+
+
+def test_a_layout_that_is_too_long_leaves_no_older_one_behind() -> None:
+    now = patched(node(), _ownership.restore(node(), made=layout("made"), before=layout("before")))
+    long = {"layout": [{"gpus": 0, "name": "x" * _ownership.KEPT_BYTES}]}
+    now = patched(now, _ownership.restore(now, made=long, before=long))
+    assert _ownership.layouts(now) == {"made": None, "previous": None}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '"x"', '{"layout": 1}'])
+def test_what_somebody_else_wrote_there_is_no_layout(text: str) -> None:
+    found = _ownership.layouts(node(**{"gpufleet.io/layout": text, "gpufleet.io/previous": text}))
+    assert found == {"made": None, "previous": None}
+
+
 @pytest.mark.parametrize("schedulable", [True, False])
 @pytest.mark.parametrize("crashes", range(3))
 @pytest.mark.parametrize("failed", [False, True])

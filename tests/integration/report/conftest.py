@@ -49,20 +49,42 @@ class Fleet:
 
     def play(self, playbook: str, *words: str, ok: bool = True, inventory: str | None = None, **extra: Any) -> str:
         """The output of one of the collection's playbooks."""
+        command = self._command(playbook, *words, inventory=inventory, **extra)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=self._environment())
+        assert (done.returncode == 0) is ok, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def start(self, playbook: str, *words: str, **extra: Any) -> subprocess.Popen[bytes]:
+        """The same still at work, in a process group of its own."""
+        return subprocess.Popen(
+            self._command(playbook, *words, **extra),
+            stdout=subprocess.DEVNULL,
+            cwd=ROOT,
+            env=self._environment(),
+            start_new_session=True,
+        )
+
+    def _command(self, playbook: str, *words: str, inventory: str | None = None, **extra: Any) -> list[str]:
         source = inventory or str(self.inventory / "hosts.yml")
-        command = ["ansible-playbook", "-i", source, f"gpufleet.mig.{playbook}", *words]
+        command = [
+            "ansible-playbook",
+            "-i",
+            source,
+            playbook if playbook.endswith(".yml") else f"gpufleet.mig.{playbook}",
+            *words,
+        ]
         if extra:
             command += ["-e", json.dumps(extra)]
-        environment = {
+        return command
+
+    def _environment(self) -> dict[str, str]:
+        return {
             **os.environ,
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_HOME": str(self.folder / "ansible"),
             "ANSIBLE_NOCOLOR": "1",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
-        assert (done.returncode == 0) is ok, done.stdout + done.stderr
-        return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="session")
