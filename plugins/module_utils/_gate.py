@@ -9,11 +9,12 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Callable
 
-from ansible_collections.gpufleet.mig.plugins.module_utils import _budget, _publishers
+from ansible_collections.gpufleet.mig.plugins.module_utils import _budget, _lock, _publishers
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
-from ansible_collections.gpufleet.mig.plugins.module_utils._kube import Kube, KubeUnreachable
+from ansible_collections.gpufleet.mig.plugins.module_utils._kube import Kube
+from ansible_collections.gpufleet.mig.plugins.module_utils._watch import Watched
 
-POLL_S = 1.0
+PAUSE_S = 1.0
 PRESENT = "nvidia.com/gpu.present"
 """Label of GPU nodes, by the GPU operator and by node feature discovery's rule (NVIDIA GPU operator documentation)."""
 
@@ -39,24 +40,26 @@ def wait(
 ) -> list[_budget.Node]:
     """The fleet, once the nodes `taking` may be taken out. MigError with every objection after `timeout` seconds."""
     deadline = time.monotonic() + timeout
-    while True:
-        last_look = time.monotonic() >= deadline
+    nodes = Watched(kube, "/api/v1/nodes", PAUSE_S)
+
+    def look() -> tuple[list[_budget.Node], list[str]]:
+        now = fleet(nodes.all(), taking)
+        most = _budget.read_max_unavailable(max_unavailable, len(now))
+        return now, _budget.objections(now, taking, most, min_available)
+
+    keep()
+    nodes.refresh()
+    while (found := look())[1] and (left := deadline - time.monotonic()) > 0:
+        nodes.follow(min(left, _lock.between(keep)), lambda: not look()[1])
         keep()
-        try:
-            now = fleet(kube.items("/api/v1/nodes"), taking)
-            said = _budget.objections(
-                now, taking, _budget.read_max_unavailable(max_unavailable, len(now)), min_available
-            )
-        except KubeUnreachable:
-            if last_look:
-                raise
-        else:
-            if not said:
-                return now
-            if last_look:
-                raise MigError(
-                    f"Node {', '.join(sorted(taking))} cannot be spared (waited {timeout:g} s): {'; '.join(said)}. "
-                    "It was not touched; bring the other nodes back, or allow more, and run again.",
-                    objections=said,
-                )
-        time.sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))
+    if found[1] and timeout > 0:
+        nodes.refresh()
+        found = look()
+    now, said = found
+    if said:
+        raise MigError(
+            f"Node {', '.join(sorted(taking))} cannot be spared (waited {timeout:g} s): {'; '.join(said)}. "
+            "It was not touched; bring the other nodes back, or allow more, and run again.",
+            objections=said,
+        )
+    return now

@@ -214,7 +214,7 @@ class Maintenance:
             self._must_be_ours(wish.name, now)
             return _ownership.mark(now, self._options.phase, wish.target, untaint=False)
 
-        self._change(wish.name, report, decide)
+        self._change(wish.name, report, decide, node)
 
     def _marked(self, wish: Wish, report: Report) -> None:
         def decide(node: dict[str, Any]) -> Patch:
@@ -263,6 +263,7 @@ class Maintenance:
             wish.name,
             report,
             lambda now: _ownership.cordon(now, self._options.run, self._options.phase, wish.target),
+            None if others else node,
         )
         if written is not None:
             pods.refresh()
@@ -366,10 +367,19 @@ class Maintenance:
             )
         return node
 
-    def _change(self, name: str, report: Report, decide: Callable[[dict[str, Any]], Patch]) -> dict[str, Any] | None:
-        """Read, decide, write where nobody wrote in between; the node as written, None where nothing was written."""
+    def _change(
+        self,
+        name: str,
+        report: Report,
+        decide: Callable[[dict[str, Any]], Patch],
+        known: dict[str, Any] | None = None,
+    ) -> dict[str, Any] | None:
+        """Read, decide, write where nobody wrote in between; the node as written, None where nothing was written.
+
+        ``known`` is the node as it was read a moment ago.
+        """
         for _attempt in range(CONFLICTS):
-            node = self._node(name)
+            node, known = known or self._node(name), None
             patch = decide(node)
             if not patch or self._options.dry:
                 report.planned = _ownership.merged(report.planned, patch)

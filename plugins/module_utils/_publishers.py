@@ -114,9 +114,7 @@ def mismatches(
     found: list[str] = []
     if not shown["ready"]:
         found.append(f"node {name}: the node is not Ready, what it shows may be old")
-    pods = list(pods)
-    for app in publishers:
-        found.extend(_publisher_mismatch(name, app, [pod for pod in pods if app_of(pod) == app], logs))
+    found.extend(publisher_mismatches(name, pods, publishers, logs))
     if expect.get("resources") is not None:
         found.extend(resource_mismatches(name, shown["allocatable"], expect["resources"]))
     if expect.get("labels") is not None:
@@ -124,11 +122,18 @@ def mismatches(
     return found
 
 
-def _publisher_mismatch(name: str, app: str, pods: list[dict[str, Any]], logs: _pods.Logs | None) -> list[str]:
+def publisher_mismatches(
+    name: str, pods: Iterable[dict[str, Any]], publishers: Iterable[str], logs: _pods.Logs | None = None
+) -> list[str]:
+    """As mismatches(), of the programs only."""
     alive = [pod for pod in pods if not _pods.is_ending(pod)]
-    if not alive:
-        return [f"node {name}: no {app} pod runs on it, wanted is one that is ready"]
-    return [f"node {name}: {_pods.why_not_ready(pod, logs)}" for pod in alive if not _pods.is_ready(pod)]
+    found: list[str] = []
+    for app in publishers:
+        mine = [pod for pod in alive if app_of(pod) == app]
+        if not mine:
+            found.append(f"node {name}: no {app} pod runs on it, wanted is one that is ready")
+        found += [f"node {name}: {_pods.why_not_ready(pod, logs)}" for pod in mine if not _pods.is_ready(pod)]
+    return found
 
 
 def resource_mismatches(name: str, allocatable: Mapping[str, int], wanted: Mapping[str, Any]) -> list[str]:
