@@ -18,7 +18,13 @@ from uuid import uuid4
 from ansible_collections.gpufleet.mig.plugins.module_utils import _eviction, _lock, _ownership, _pods, _rights
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 from ansible_collections.gpufleet.mig.plugins.module_utils._evictor import Blocked, NodePods, evict, wait_for_jobs
-from ansible_collections.gpufleet.mig.plugins.module_utils._kube import Kube, KubeError, KubeUnreachable, node_path
+from ansible_collections.gpufleet.mig.plugins.module_utils._kube import (
+    Kube,
+    KubeError,
+    KubeUnreachable,
+    node_path,
+    pod_path,
+)
 
 CONFLICTS = 10
 PARALLEL_NODES = 10
@@ -52,6 +58,7 @@ class Options:
     jobs_action: str
     grace_period: int | None
     pause: float
+    clean_failed: bool
     dry: bool
 
 
@@ -67,6 +74,7 @@ class Report:
     stay: list[_eviction.Pod] = field(default_factory=list)
     blockers: list[dict[str, Any]] = field(default_factory=list)
     taken_over: list[str] = field(default_factory=list)
+    cleaned: list[_eviction.Pod] = field(default_factory=list)
     before: list[str] = field(default_factory=list)
     after: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -84,6 +92,7 @@ class Report:
             "stay": [_named(pod) for pod in self.stay],
             "blockers": self.blockers,
             "taken_over": self.taken_over,
+            "cleaned": [_named(pod) for pod in self.cleaned],
             "error": self.error,
             "seconds": self.seconds,
         }
@@ -114,7 +123,8 @@ def difference(reports: Iterable[Report]) -> dict[str, str]:
     """Ansible's diff: our marks on the nodes, and the pods that go."""
     before, after = [], []
     for report in reports:
-        before += report.before + [f"node {report.node}: pod {_pods.full_name(pod)}" for pod in report.evicted]
+        gone = [*report.evicted, *report.cleaned]
+        before += report.before + [f"node {report.node}: pod {_pods.full_name(pod)}" for pod in gone]
         after += report.after
     return {"before": "".join(f"{line}\n" for line in before), "after": "".join(f"{line}\n" for line in after)}
 
@@ -234,6 +244,8 @@ class Maintenance:
                 )
             return _ownership.restore(node, self._options.phase, wish.target)
 
+        if self._options.clean_failed:
+            self._clean(wish.name, report)
         self._change(wish.name, report, decide)
 
     def _failed(self, wish: Wish, report: Report) -> None:
@@ -251,6 +263,14 @@ class Maintenance:
             report.warnings.append(f"Node {wish.name} is marked as failed, but no Event could be written: {error}")
 
     # parts
+
+    def _clean(self, name: str, report: Report) -> None:
+        pods = NodePods(self._kube, name, self._options.pause).all()
+        report.cleaned = [pod for pod in pods if _pods.is_refused(pod) and _eviction.uses_gpu(pod)]
+        report.changed = report.changed or bool(report.cleaned)
+        for pod in () if self._options.dry else report.cleaned:
+            metadata = pod["metadata"]
+            self._kube.delete(pod_path(metadata["namespace"], metadata["name"]), uid=metadata["uid"])
 
     def _cordon(self, wish: Wish, report: Report) -> NodePods:
         """Cordon after the ownership check; the node's pods as they are once it is cordoned."""

@@ -100,19 +100,19 @@ class View:
 
 def check_expectations(expect: Mapping[str, Any], nodes: Iterable[str]) -> dict[str, dict[str, Any]]:
     """The ``expect`` option with its shape checked; a typing error there must not look like "as expected"."""
-    parts = {"resources": dict, "labels": dict, "alternatives": list}
+    parts = {"resources": dict, "labels": dict, "alternatives": list, "capacity": dict}
     stray = sorted(set(expect) - set(nodes))
     if stray:
         raise MigError(f"expect names {', '.join(stray)}, which nodes does not list.")
     for name, wanted in expect.items():
         if not isinstance(wanted, Mapping):
-            raise MigError(f"expect for node {name} must be a dictionary with resources, labels or alternatives.")
+            raise MigError(f"expect for node {name} must be a dictionary with {', '.join(parts)}.")
         for key, value in wanted.items():
             if key not in parts and key != "error":
                 raise MigError(f"expect for node {name} has the unknown key {key}: it takes {', '.join(parts)}.")
             if key in parts and value is not None and not isinstance(value, parts[key]):
                 raise MigError(f"expect for node {name}: {key} must be a {parts[key].__name__}.")
-        for key, count in (wanted.get("resources") or {}).items():
+        for key, count in [*(wanted.get("resources") or {}).items(), *(wanted.get("capacity") or {}).items()]:
             if not key.startswith(_publishers.PREFIX) or isinstance(count, bool) or not str(count).isdigit():
                 raise MigError(
                     f"expect for node {name}: resource {key}: {count!r} must be an nvidia.com key with a whole number."
@@ -203,6 +203,17 @@ def gpu_pods(kube: Kube, names: Iterable[str], also: Iterable[str] = ()) -> dict
                 found[node].append(shown)
     for pods in found.values():
         pods.sort(key=lambda pod: (pod["namespace"], pod["name"]))
+    return found
+
+
+def refused_pods(kube: Kube, names: Iterable[str]) -> dict[str, list[str]]:
+    """namespace/name of the GPU pods on each node that the kubelet refused and that nobody removed."""
+    found: dict[str, list[str]] = {name: [] for name in names}
+    alone = f",spec.nodeName={next(iter(found))}" if len(found) == 1 else ""
+    for pod in kube.items(pods_path(None), fieldSelector=f"status.phase=Failed{alone}"):
+        node = pod.get("spec", {}).get("nodeName")
+        if node in found and _pods.is_refused(pod) and _pods.requests(pod, _publishers.PREFIX):
+            found[node].append(_pods.full_name(pod))
     return found
 
 

@@ -388,9 +388,13 @@ def _selected(document: dict[str, Any], query: dict[str, str]) -> bool:
         key, _, value = part.partition("=")
         if labels.get(key) != value:
             return False
-    field, _, value = query.get("fieldSelector", "").partition("=")
-    told = {"": "", "spec.nodeName": document["spec"].get("nodeName"), "metadata.name": document["metadata"]["name"]}
-    return bool(told[field] == value)
+    fields = {
+        "spec.nodeName": document["spec"].get("nodeName"),
+        "metadata.name": document["metadata"]["name"],
+        "status.phase": document.get("status", {}).get("phase"),
+    }
+    asked = (part.partition("=") for part in filter(None, query.get("fieldSelector", "").split(",")))
+    return all(fields[field] == value for field, _, value in asked)
 
 
 def _merge(target: dict[str, Any], patch: dict[str, Any]) -> None:

@@ -89,6 +89,29 @@ def test_the_gpu_pods_of_each_node_and_those_named(api: Api) -> None:
     assert not api.writes()
 
 
+def test_what_a_change_left_behind_is_told(api: Api) -> None:
+    """The kubelet keeps the capacity of a resource that nobody offers; pods that it refused stay as Failed."""
+    api.put(node("a", {**SEVEN, "nvidia.com/gpu": 0}), node("b", SEVEN))
+    api.objects["/api/v1/nodes/a"]["status"]["capacity"].update({"nvidia.com/gpu": "1", "nvidia.com/mig-2g.20gb": "3"})
+    refused = {"phase": "Failed", "reason": "UnexpectedAdmissionError"}
+    api.put(gpu_pod("old", "a", 1, **refused), gpu_pod("far", "b", 1, **refused), gpu_pod("runs", "a", 1))
+    api.put(gpu_pod("failed", "a", 1, phase="Failed"), gpu_pod("nic", "a", 0, **refused))
+    told = info(api, "a", refused=True)["nodes"]["a"]
+    assert told["stale"] == ["nvidia.com/gpu", "nvidia.com/mig-2g.20gb"]
+    assert told["refused"] == ["ml/old"]
+    both = info(api, "a", "b", refused=True)["nodes"]
+    assert [both[name]["refused"] for name in "ab"] == [["ml/old"], ["ml/far"]]
+    assert "refused" not in info(api, "a")["nodes"]["a"]
+    expect = {"resources": SEVEN, "capacity": SEVEN}
+    wrong = info(api, "a", expect={"a": expect}, publishers=[], fail_on_mismatch=False)["nodes"]["a"]["mismatch"]
+    assert wrong == [
+        "node a: capacity nvidia.com/gpu is 1, wanted is no such key",
+        "node a: capacity nvidia.com/mig-2g.20gb is 3, wanted is no such key",
+    ]
+    api.put(node("a", {**SEVEN, "nvidia.com/gpu": 0}))
+    assert info(api, "a", expect={"a": expect}, publishers=[])["nodes"]["a"]["stale"] == []
+
+
 def test_as_expected_passes_at_once_and_ignores_keys_at_zero(api: Api) -> None:
     ready_node(api, "a", {**SEVEN, "nvidia.com/gpu": 0}, {**LABELS, CONFIG: "mixed"})
     answer = info(api, "a", expect={"a": {"resources": {**SEVEN, "nvidia.com/x": 0}, "labels": LABELS}}, timeout=30)
