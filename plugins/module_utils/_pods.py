@@ -57,7 +57,7 @@ def is_refused(pod: dict[str, Any]) -> bool:
     Nothing starts such a pod again and nothing removes it; its owner has made another one.
     """
     status = pod.get("status", {})
-    return status.get("phase") == "Failed" and status.get("reason") == "UnexpectedAdmissionError"
+    return bool(status.get("phase") == "Failed" and status.get("reason") == "UnexpectedAdmissionError")
 
 
 def requests(pod: dict[str, Any], prefix: str) -> dict[str, dict[str, int]]:

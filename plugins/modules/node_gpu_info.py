@@ -249,8 +249,8 @@ def main() -> None:
             for name, pods in _nodes.gpu_pods(kube, params["nodes"], params["pod_uids"]).items():
                 nodes[name]["pods"] = pods
         if params["refused"]:
-            for name, pods in _nodes.refused_pods(kube, params["nodes"]).items():
-                nodes[name]["refused"] = pods
+            for name, refused in _nodes.refused_pods(kube, params["nodes"]).items():
+                nodes[name]["refused"] = refused
     except MigError as error:
         module.fail_json(msg=str(error), **error.context)
     elapsed = round(time.monotonic() - started, 1)

@@ -335,7 +335,7 @@ def test_the_lock_of_a_rollout_is_renewed_while_helm_waits_and_helm_stops_when_i
     release.write({"templates/hook.yaml": HOOK})  # a Job that nobody runs: helm waits for it
     lease = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/helm-test"
     locked = run_module("rollout_lock", kubeconfig=release.cluster.kubeconfig(), name="helm-test", run="r", duration=1)
-    renewals = set()
+    renewals: set[str] = set()
 
     def watch() -> None:
         while len(renewals) < 4:
