@@ -225,6 +225,7 @@ def measure(size: int) -> tuple[bool, float]:
         detail=detail,
     )
     figure(f"{say}: watches per changed node", own["watches"], "")
+    good &= figure(f"{say}: publisher pods restarted per changed node", own["delete pods"], "", len((PLUGIN, GFD)))
     whole = kinds(one)["reads"] + kinds(one)["writes"]
     figure(f"{say}: API requests of a run beside its changed nodes", whole - requests, "")
     good &= figure(f"{say}: pods evicted / pods that had to go", len(evictions) / MUST_GO, "", 1)
