@@ -7,13 +7,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 from ansible_collections.gpufleet.mig.plugins.module_utils import _eviction
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 from ansible_collections.gpufleet.mig.plugins.module_utils._eviction import Blocker, Pod
 from ansible_collections.gpufleet.mig.plugins.module_utils._kube import Kube, KubeError, KubeUnreachable, pod_path
+from ansible_collections.gpufleet.mig.plugins.module_utils._watch import Watched
 
 PARALLEL = 10
 SERVER_ERRORS = 5
@@ -21,67 +22,31 @@ SLOWEST = 10  # times the first pause, between two tries of one eviction
 
 
 class NodePods:
-    """All pods of one node, kept up to date by a watch: waiting costs no requests."""
+    """All pods of one node, kept up to date by a watch."""
 
     def __init__(self, kube: Kube, node: str, pause: float) -> None:
-        self._kube = kube
-        self._selector = f"spec.nodeName={node}"
-        self._pause = pause
-        self._version = ""
-        self._found: dict[str, Pod] = {}
+        self._pods = Watched(kube, "/api/v1/pods", pause, fieldSelector=f"spec.nodeName={node}")
         self.refresh()
 
     def refresh(self) -> None:
         """List them."""
-        pods, self._version = self._kube.listing("/api/v1/pods", fieldSelector=self._selector)
-        self._found = {_eviction.uid(pod): pod for pod in pods}
+        self._pods.refresh()
 
     def all(self) -> list[Pod]:
         """As last seen."""
-        return list(self._found.values())
+        return self._pods.all()
 
     def get(self, uid: str) -> Pod | None:
         """The pod with this uid, None where it is gone."""
-        return self._found.get(uid)
+        return self._pods.get(uid)
 
     def follow(self, seconds: float) -> None:
         """Take in what happens, until a pod went or finished or ``seconds`` have passed."""
-        if seconds <= 0:
-            return
-        end = time.monotonic() + seconds
-        try:
-            with closing(
-                self._kube.watch("/api/v1/pods", self._version, seconds, fieldSelector=self._selector)
-            ) as events:
-                for event in events:
-                    if event.get("type") == "ERROR":
-                        break
-                    if self._take(event) or time.monotonic() >= end:
-                        return
-        except KubeError as error:
-            if error.status not in (410, 429) and error.status < 500:
-                raise
-        except KubeUnreachable:
-            pass  # an API server may restart while we wait; the caller's patience ends all the same
-        if time.monotonic() < end:  # the line broke or the version is too old
-            time.sleep(min(self._pause, max(0.0, end - time.monotonic())))
-            try:
-                self.refresh()
-            except KubeUnreachable:
-                return
+        before = self._alive()
+        self._pods.follow(seconds, lambda: not before <= self._alive())
 
-    def _take(self, event: dict[str, object]) -> bool:
-        pod = event.get("object")
-        if not isinstance(pod, dict):
-            return False
-        self._version = str(pod["metadata"].get("resourceVersion") or self._version)
-        if event.get("type") == "BOOKMARK":
-            return False
-        if event.get("type") == "DELETED":
-            self._found.pop(_eviction.uid(pod), None)
-            return True
-        self._found[_eviction.uid(pod)] = pod
-        return _eviction.is_finished(pod)
+    def _alive(self) -> set[str]:
+        return {_eviction.uid(pod) for pod in self.all() if not _eviction.is_finished(pod)}
 
 
 @dataclass
@@ -183,7 +148,7 @@ def _ask(kube: Kube, request: _Request, grace_period: int | None) -> None:
         if request.delete:
             kube.delete(pod_path(namespace, name), uid=uid)
         else:
-            kube.evict(namespace, name, uid, grace_period)
+            _evict(kube, namespace, name, uid, grace_period)
         request.asked = True
         return
     except KubeError as error:
@@ -204,3 +169,19 @@ def _ask(kube: Kube, request: _Request, grace_period: int | None) -> None:
         request.said = str(error)
     request.due = time.monotonic() + wait
     request.pause = min(request.pause * 1.5, request.slowest)
+
+
+def _evict(kube: Kube, namespace: str, name: str, uid: str, grace_period: int | None) -> None:
+    """Ask the Eviction API to end the pod with this uid. KubeError 429: a budget forbids it now."""
+    options: dict[str, Any] = {"preconditions": {"uid": uid}}
+    if grace_period is not None:
+        options["gracePeriodSeconds"] = grace_period
+    kube.create(
+        pod_path(namespace, name) + "/eviction",
+        {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": name, "namespace": namespace},
+            "deleteOptions": options,
+        },
+    )

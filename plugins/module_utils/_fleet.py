@@ -34,7 +34,8 @@ def _cluster(variables: Mapping[str, Any]) -> tuple[str, str] | None:
 def fleet_table(reports: Sequence[Mapping[str, Any]]) -> str:
     """Lines of text: one per GPU, and one per node with what Kubernetes offers and whether all was verified.
 
-    A report has host, strategy, gpus (as mig_info returns them), allocatable (None outside a cluster) and problems.
+    A report has host, strategy, gpus (as mig_info returns them), allocatable (None outside a cluster), problems, and
+    leftovers: sentences about what is no difference but should go.
     """
     width = cell_width([gpu for report in reports for gpu in report["gpus"]])
     rows: list[tuple[str, ...]] = [HEADINGS]
@@ -54,13 +55,13 @@ def fleet_table(reports: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _notes(report: Mapping[str, Any]) -> list[str]:
-    problems = list(report.get("problems") or [])
+    problems, leftovers = list(report.get("problems") or []), list(report.get("leftovers") or [])
     verdict = "NOT VERIFIED" if problems else "verified"
     if len(problems) > SHOWN_PROBLEMS:
         problems = [*problems[:SHOWN_PROBLEMS], f"and {len(problems) - SHOWN_PROBLEMS} more differences"]
     offered = report.get("allocatable")
     if offered is None:
-        return [f"= in no cluster; {verdict}", *problems]
+        return [f"= in no cluster; {verdict}", *problems, *leftovers]
     keys = [f"{key}: {count}" for key, count in sorted(offered.items()) if int(count)]
     text = ", ".join(keys) or "nothing of nvidia.com"
-    return [f"= allocatable {text}; strategy {report['strategy']}; {verdict}", *problems]
+    return [f"= allocatable {text}; strategy {report['strategy']}; {verdict}", *problems, *leftovers]

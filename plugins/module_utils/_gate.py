@@ -12,12 +12,22 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, Callable
 
-from ansible_collections.gpufleet.mig.plugins.module_utils import _alerts, _budget, _order, _publishers, _window
+from ansible_collections.gpufleet.mig.plugins.module_utils import (
+    _alerts,
+    _budget,
+    _lock,
+    _order,
+    _publishers,
+    _window,
+)
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 from ansible_collections.gpufleet.mig.plugins.module_utils._kube import Kube, KubeError, KubeUnreachable, pods_path
 from ansible_collections.gpufleet.mig.plugins.module_utils._lock import Lock
+from ansible_collections.gpufleet.mig.plugins.module_utils._watch import Watched
 
-POLL_S = 1.0
+PAUSE_S = 1.0
+ASK_S = 5.0
+"""Between two looks at gates that no watch tells of: pause, window, pods, alerts."""
 PAUSED = "gpufleet.io/paused"
 """Annotation of the lock's Lease: the whole fleet is left as it is."""
 OVER = ("Succeeded", "Failed")
@@ -120,33 +130,47 @@ def wait(
     Without nodes only the gates of the whole run are asked.
     """
     started = time.monotonic()
+    nodes = Watched(kube, "/api/v1/nodes", PAUSE_S)
     while True:
         left = started + timeout - time.monotonic()
         keep()
         try:
-            answer = look(kube, lock, taking, settings)
+            nodes.refresh()
+            answer = look(kube, lock, nodes.all(), taking, settings)
         except KubeUnreachable:
             if left <= 0:
                 raise
-        else:
-            hopeless = any(each.gate == "skip" or each.opens_in > left for each in answer.shut)
-            if not answer.shut or left <= 0 or hopeless:
-                return replace(answer, waited=time.monotonic() - started)
-        time.sleep(min(POLL_S, max(0.0, left)))
+            time.sleep(min(PAUSE_S, left))
+            continue
+        hopeless = any(each.gate == "skip" or each.opens_in > left for each in answer.shut)
+        if not answer.shut or left <= 0 or hopeless:
+            return replace(answer, waited=time.monotonic() - started)
+        nodes.follow(min(left, ASK_S, _lock.between(keep)), _differs(nodes, taking, settings))
 
 
-def look(kube: Kube, lock: Lock, taking: Collection[str], settings: Settings) -> Answer:
+def _differs(nodes: Watched, taking: Collection[str], settings: Settings) -> Callable[[], bool]:
+    before = _of_nodes(nodes.all(), taking, settings)
+    return lambda: _of_nodes(nodes.all(), taking, settings) != before
+
+
+def look(
+    kube: Kube, lock: Lock, nodes: Sequence[Mapping[str, Any]], taking: Collection[str], settings: Settings
+) -> Answer:
     """Every gate once."""
-    nodes = list(kube.items("/api/v1/nodes"))
-    ours = [node for node in nodes if node["metadata"]["name"] in taking]
-    now = _order.fleet(nodes, taking)
-    shut = [*_paused(lock), *_shut_window(settings.windows), *_own(ours)]
-    if taking:
-        most = _budget.read_max_unavailable(settings.max_unavailable, len(now))
-        shut += [Shut("budget", said) for said in _budget.objections(now, taking, most, settings.min_available)]
+    shut = [*_paused(lock), *_shut_window(settings.windows), *_of_nodes(nodes, taking, settings)]
     for one in settings.blocking:
         shut += _blocking(kube, one, taking)
-    return Answer(now, shut + _fired(settings))
+    return Answer(_order.fleet(nodes, taking), shut + _fired(settings))
+
+
+def _of_nodes(nodes: Sequence[Mapping[str, Any]], taking: Collection[str], settings: Settings) -> list[Shut]:
+    """What the nodes of the cluster themselves say."""
+    shut = _own(node for node in nodes if node["metadata"]["name"] in taking)
+    if taking:
+        now = _order.fleet(nodes, taking)
+        most = _budget.read_max_unavailable(settings.max_unavailable, len(now))
+        shut += [Shut("budget", said) for said in _budget.objections(now, taking, most, settings.min_available)]
+    return shut
 
 
 def _paused(lock: Lock) -> list[Shut]:

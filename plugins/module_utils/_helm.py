@@ -14,11 +14,13 @@ import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.gpufleet.mig.plugins.module_utils import _lock
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 from ansible_collections.gpufleet.mig.plugins.module_utils._kube import forbidden
 
@@ -89,12 +91,21 @@ class ChartSource:
 
 
 class Helm:
-    """The binary together with the cluster and namespace that it works on."""
+    """The binary together with the cluster and namespace that it works on.
+
+    ``keep`` is called again and again while helm runs; what it raises stops helm (the roll-out lock was lost).
+    """
 
     def __init__(
-        self, binary: str | None, namespace: str, kubeconfig: str | None = None, context: str | None = None
+        self,
+        binary: str | None,
+        namespace: str,
+        kubeconfig: str | None = None,
+        context: str | None = None,
+        keep: Callable[[], None] = _lock.no_lock,
     ) -> None:
         self.binary = _find(binary)
+        self.keep = keep
         self.namespace = namespace
         self._cluster = ["--namespace", namespace]
         if kubeconfig:
@@ -125,16 +136,7 @@ class Helm:
             command += ["--values", "-"]
             text = json.dumps(values)
         try:
-            done = subprocess.run(
-                command,
-                input=text,
-                stdin=subprocess.DEVNULL if text is None else None,
-                capture_output=True,
-                text=True,
-                timeout=timeout,
-                check=False,
-                env=_environment(),
-            )
+            code, said, complaint = self._finish(command, text, timeout)
         except OSError as error:
             raise MigError(f"{self.binary} cannot be run: {error.strerror}.") from error
         except subprocess.TimeoutExpired as error:
@@ -142,9 +144,34 @@ class Helm:
                 f"helm {arguments[0]} did not end within {timeout:g} s and was stopped; run again, the release is put "
                 "right then.",
             ) from error
-        if done.returncode != 0:
-            raise HelmError(_sentence(arguments[0], done.stderr), stderr=done.stderr.strip())
-        return done.stdout
+        if code != 0:
+            raise HelmError(_sentence(arguments[0], complaint), stderr=complaint.strip())
+        return said
+
+    def _finish(self, command: Sequence[str], text: str | None, timeout: float) -> tuple[int, str, str]:
+        """Exit code, standard output, standard error."""
+        deadline = time.monotonic() + timeout
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL if text is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=_environment(),
+        ) as process:
+            try:
+                while True:
+                    left = deadline - time.monotonic()
+                    try:
+                        said, complaint = process.communicate(text, min(left, _lock.between(self.keep)))
+                        return process.returncode, said, complaint
+                    except subprocess.TimeoutExpired:
+                        if time.monotonic() >= deadline:
+                            raise
+                    text = None  # it has it
+                    self.keep()
+            finally:
+                process.kill()  # no effect on one that has ended
 
     # reading
 

@@ -1,31 +1,32 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) 2026 gpufleet.mig maintainers
-"""The Kubernetes API as JSON over HTTPS: the only file that imports the kubernetes client.
+"""The Kubernetes API as JSON over HTTPS.
 
-The client library is used for what is hard (kubeconfig merging, exec plugins, token refresh, TLS, proxies); its
-generated models are not, because they cost start-up time in every module process and only translate JSON forth and
-back. Objects are the API's own JSON everywhere: ``{"metadata": {...}, "spec": {...}, "status": {...}}``.
+Objects are the API's own JSON everywhere: ``{"metadata": {...}, "spec": {...}, "status": {...}}``.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import threading
 from collections.abc import Generator, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
+from ansible_collections.gpufleet.mig.plugins.module_utils._kubeconfig import (
+    describe_source,
+    first_line,
+    load_configuration,
+    open_pool,
+)
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
-PAGE = 500
+PAGE = 1000  # the nodes of all but the largest clusters in one answer
 FIELD_MANAGER = "gpufleet.mig"
-SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "kubeconfig": {"type": "path"},
@@ -81,10 +82,10 @@ class Kube:
     """
 
     def __init__(self, kubeconfig: str | None = None, context: str | None = None) -> None:
-        self.source = _describe_source(kubeconfig, context)
-        self._configuration = _load_configuration(kubeconfig, context)
+        self.source = describe_source(kubeconfig, context)
+        self._configuration = load_configuration(kubeconfig, context)
         self.host: str = str(self._configuration.host).rstrip("/")
-        self._pool = _pool(self._configuration)
+        self._pool = open_pool(self._configuration)
         self._resources: dict[str, dict[str, dict[str, Any]]] = {}
         self._token = threading.Lock()
 
@@ -218,21 +219,6 @@ class Kube:
             self.request("POST", path, query={"fieldManager": FIELD_MANAGER}, body=body) or b"{}"
         )
         return answer
-
-    def evict(self, namespace: str, name: str, uid: str, grace_period: int | None = None) -> None:
-        """Ask the Eviction API to end the pod with this uid. KubeError 429: a budget forbids it now."""
-        options: dict[str, Any] = {"preconditions": {"uid": uid}}
-        if grace_period is not None:
-            options["gracePeriodSeconds"] = grace_period
-        self.create(
-            pod_path(namespace, name) + "/eviction",
-            {
-                "apiVersion": "policy/v1",
-                "kind": "Eviction",
-                "metadata": {"name": name, "namespace": namespace},
-                "deleteOptions": options,
-            },
-        )
 
     def merge_patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """RFC 7386: a key with None goes, the rest is merged.
@@ -377,102 +363,6 @@ def pod_path(namespace: str, name: str) -> str:
     return f"{pods_path(namespace)}/{quote(name)}"
 
 
-def _describe_source(kubeconfig: str | None, context: str | None) -> str:
-    if kubeconfig is None and not os.environ.get("KUBECONFIG") and not _default_file().is_file():
-        return "service account of this pod"
-    where = f"kubeconfig {kubeconfig or os.environ.get('KUBECONFIG') or _default_file()}"
-    return f"{where}, context {context}" if context else where
-
-
-def _default_file() -> Path:
-    return Path("~/.kube/config").expanduser()
-
-
-def _load_configuration(kubeconfig: str | None, context: str | None) -> Any:
-    """A filled ``kubernetes.client.Configuration``; every way to fail says which file and what to give."""
-    files = _configured_files(kubeconfig)
-    try:
-        from kubernetes import config
-        from kubernetes.client import Configuration
-    except ImportError as error:
-        raise MigError(
-            f"The Python package kubernetes cannot be imported ({error}): install it where this module runs, "
-            "for example with pip install kubernetes."
-        ) from error
-    configuration = Configuration()
-    if not files:
-        try:
-            config.load_incluster_config(client_configuration=configuration)
-        except config.ConfigException as error:
-            raise MigError(f"The service account of this pod cannot be used for the Kubernetes API: {error}") from error
-        return configuration
-    shown = os.pathsep.join(map(str, files))
-    try:
-        names, _current = config.list_kube_config_contexts(config_file=shown)
-        known = sorted(entry["name"] for entry in names)
-    except config.ConfigException as error:
-        raise MigError(f"Kubeconfig {shown} cannot be used: {error}") from error
-    except Exception as error:  # YAML errors, wrong types: the library lets them through as they come
-        raise MigError(f"Kubeconfig {shown} is not a kubeconfig: {_first_line(error)}") from error
-    if context is not None and context not in known:
-        raise MigError(
-            f"Kubeconfig {shown} has no context {context}: it has {', '.join(known) or 'none'}.",
-            contexts=known,
-        )
-    try:
-        config.load_kube_config(
-            config_file=shown, context=context, client_configuration=configuration, persist_config=False
-        )
-    except Exception as error:  # missing certificate files, exec plugins that fail, wrong base64
-        raise MigError(f"The credentials in kubeconfig {shown} cannot be loaded: {_first_line(error)}") from error
-    return configuration
-
-
-def _configured_files(kubeconfig: str | None) -> list[Path]:
-    """The kubeconfig files to merge; [] means the pod's own service account."""
-    if kubeconfig is not None:
-        files = [Path(kubeconfig).expanduser()]
-        origin = "the kubeconfig option"
-    elif os.environ.get("KUBECONFIG"):
-        files = [Path(part).expanduser() for part in os.environ["KUBECONFIG"].split(os.pathsep) if part]
-        origin = "the environment variable KUBECONFIG"
-        # kubectl reads the parts that exist and needs one of them
-        files = [path for path in files if path.exists()] or files
-    elif _default_file().is_file():
-        return [_default_file()]
-    elif SERVICE_ACCOUNT_TOKEN.is_file():
-        return []
-    else:
-        raise MigError(
-            "No kubeconfig: neither the kubeconfig option nor KUBECONFIG is set and ~/.kube/config does not exist on "
-            "the machine that runs this module. Give kubeconfig, or set mig_kubernetes: false for hosts in no cluster."
-        )
-    for path in files:
-        if not path.is_file():
-            raise MigError(f"Kubeconfig {path} (from {origin}) does not exist on the machine that runs this module.")
-        if not os.access(path, os.R_OK):
-            raise MigError(f"Kubeconfig {path} (from {origin}) may not be read by the user that runs this module.")
-    return files
-
-
-def _pool(configuration: Any) -> Any:
-    import urllib3
-    from kubernetes.client.rest import RESTClientObject
-
-    if not configuration.verify_ssl:
-        # The kubeconfig says insecure-skip-tls-verify; a warning per request would bury the module's own words.
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    try:
-        return RESTClientObject(configuration).pool_manager
-    except Exception as error:  # ssl errors of several kinds, file errors
-        raise MigError(f"The TLS files of the kubeconfig cannot be used: {_first_line(error)}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return text[0] if text else type(error).__name__
-
-
 def _root_cause(error: BaseException) -> str:
     """What really happened below urllib3's layers, in one line."""
     cause: BaseException = error
@@ -481,7 +371,7 @@ def _root_cause(error: BaseException) -> str:
         if not isinstance(inner, BaseException):
             break
         cause = inner
-    text = _first_line(cause)
+    text = first_line(cause)
     # urllib3 puts "HTTPSConnection(host='...', port=...): " before the sentence
     text = re.sub(r"^<?[\w.]*Connection(Pool)?\(.*?\)(: |>: |> )", "", text)
     return re.sub(r"^\[Errno -?\d+\] ", "", text).rstrip(".")

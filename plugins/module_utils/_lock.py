@@ -17,6 +17,7 @@ from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigErr
 from ansible_collections.gpufleet.mig.plugins.module_utils._kube import Kube, KubeError, KubeUnreachable
 
 CONFLICTS = 10
+LONGEST_S = 10.0  # between two looks at the lock while something is watched
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "lock": {
@@ -174,7 +175,7 @@ class Keeper:
     def __init__(self, lock: Lock, holder: str, duration: float) -> None:
         self._lock = lock
         self._holder = holder
-        self._duration = duration
+        self.duration = duration
         self._version = ""
         self._renewed = time.monotonic()
         self._guard = threading.Lock()
@@ -183,12 +184,12 @@ class Keeper:
         """Renew when it is time. Raises LockLost; an API that does not answer is borne until the lease has run out."""
         with self._guard:
             age = time.monotonic() - self._renewed
-            if age < self._duration / 3:
+            if age < self.duration / 3:
                 return
             try:
                 self._renew()
             except KubeUnreachable as error:
-                if age < self._duration:
+                if age < self.duration:
                     return
                 raise LockLost(
                     f"The roll-out lock {self._lock.name} could not be renewed for {age:.0f} s, longer than it lasts, "
@@ -214,7 +215,7 @@ class Keeper:
                     raise self._lock.lost(held, self._holder)
                 self._version = held.version
             try:
-                written = self._lock.write(_lease.renewal(_now(), self._duration), self._version)
+                written = self._lock.write(_lease.renewal(_now(), self.duration), self._version)
             except KubeError as error:
                 if error.status not in (404, 409):
                     raise
@@ -228,6 +229,11 @@ class Keeper:
 
 def no_lock() -> None:
     """Stands in for a Keeper's call where no lock was given."""
+
+
+def between(keep: Callable[[], None]) -> float:
+    """Seconds that a wait may last before it calls ``keep`` again."""
+    return min(LONGEST_S, keep.duration / 3) if isinstance(keep, Keeper) else LONGEST_S
 
 
 def keeper(kube: Kube, told: Mapping[str, Any] | None, *, dry: bool) -> Callable[[], None]:

@@ -25,7 +25,13 @@ from ansible_collections.gpufleet.mig.plugins.module_utils import (
 )
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 from ansible_collections.gpufleet.mig.plugins.module_utils._evictor import Blocked, NodePods, evict, wait_for_jobs
-from ansible_collections.gpufleet.mig.plugins.module_utils._kube import Kube, KubeError, KubeUnreachable, node_path
+from ansible_collections.gpufleet.mig.plugins.module_utils._kube import (
+    Kube,
+    KubeError,
+    KubeUnreachable,
+    node_path,
+    pod_path,
+)
 
 CONFLICTS = 10
 PARALLEL_NODES = 10
@@ -62,6 +68,7 @@ class Options:
     jobs_action: str
     grace_period: int | None
     pause: float
+    clean_failed: bool
     dry: bool
 
 
@@ -78,6 +85,7 @@ class Report:
     stay: list[_eviction.Pod] = field(default_factory=list)
     blockers: list[dict[str, Any]] = field(default_factory=list)
     taken_over: list[str] = field(default_factory=list)
+    cleaned: list[_eviction.Pod] = field(default_factory=list)
     before: list[str] = field(default_factory=list)
     after: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -95,6 +103,7 @@ class Report:
             "stay": [_named(pod) for pod in self.stay],
             "blockers": self.blockers,
             "taken_over": self.taken_over,
+            "cleaned": [_named(pod) for pod in self.cleaned],
             "error": self.error,
             "seconds": self.seconds,
         }
@@ -127,7 +136,8 @@ def difference(reports: Iterable[Report]) -> dict[str, str]:
     """Ansible's diff: our marks on the nodes, and the pods that go."""
     before, after = [], []
     for report in reports:
-        before += report.before + [f"node {report.node}: pod {_pods.full_name(pod)}" for pod in report.evicted]
+        gone = [*report.evicted, *report.cleaned]
+        before += report.before + [f"node {report.node}: pod {_pods.full_name(pod)}" for pod in gone]
         after += report.after
     return {"before": "".join(f"{line}\n" for line in before), "after": "".join(f"{line}\n" for line in after)}
 
@@ -235,7 +245,7 @@ class Maintenance:
             self._must_be_ours(wish.name, now)
             return _ownership.mark(now, self._options.phase, wish.target, wish.before, untaint=False)
 
-        self._change(wish.name, report, decide)
+        self._change(wish.name, report, decide, node)
 
     def _marked(self, wish: Wish, report: Report) -> None:
         def decide(node: dict[str, Any]) -> Patch:
@@ -255,6 +265,8 @@ class Maintenance:
                 )
             return _ownership.restore(node, self._options.phase, wish.target, wish.made, wish.before)
 
+        if self._options.clean_failed:
+            self._clean(wish.name, report)
         self._change(wish.name, report, decide)
         if wish.made is not None and _ownership.kept(wish.made) is None:
             report.warnings.append(
@@ -277,6 +289,14 @@ class Maintenance:
 
     # parts
 
+    def _clean(self, name: str, report: Report) -> None:
+        pods = NodePods(self._kube, name, self._options.pause).all()
+        report.cleaned = [pod for pod in pods if _pods.is_refused(pod) and _eviction.uses_gpu(pod)]
+        report.changed = report.changed or bool(report.cleaned)
+        for pod in () if self._options.dry else report.cleaned:
+            metadata = pod["metadata"]
+            self._kube.delete(pod_path(metadata["namespace"], metadata["name"]), uid=metadata["uid"])
+
     def _cordon(self, wish: Wish, report: Report) -> NodePods:
         """Cordon after the ownership check; the node's pods as they are once it is cordoned."""
         node = self._node(wish.name)
@@ -288,6 +308,7 @@ class Maintenance:
             wish.name,
             report,
             lambda now: _ownership.cordon(now, self._options.run, self._options.phase, wish.target),
+            None if others else node,
         )
         if written is not None:
             pods.refresh()
@@ -391,10 +412,19 @@ class Maintenance:
             )
         return node
 
-    def _change(self, name: str, report: Report, decide: Callable[[dict[str, Any]], Patch]) -> dict[str, Any] | None:
-        """Read, decide, write where nobody wrote in between; the node as written, None where nothing was written."""
+    def _change(
+        self,
+        name: str,
+        report: Report,
+        decide: Callable[[dict[str, Any]], Patch],
+        known: dict[str, Any] | None = None,
+    ) -> dict[str, Any] | None:
+        """Read, decide, write where nobody wrote in between; the node as written, None where nothing was written.
+
+        ``known`` is the node as it was read a moment ago.
+        """
         for _attempt in range(CONFLICTS):
-            node = self._node(name)
+            node, known = known or self._node(name), None
             patch = decide(node)
             if not patch or self._options.dry:
                 report.planned = _ownership.merged(report.planned, patch)

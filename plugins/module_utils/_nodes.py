@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.gpufleet.mig.plugins.module_utils import _pods, _publishers
+from ansible_collections.gpufleet.mig.plugins.module_utils import _lock, _pods, _publishers
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 from ansible_collections.gpufleet.mig.plugins.module_utils._kube import (
     Kube,
@@ -18,8 +18,9 @@ from ansible_collections.gpufleet.mig.plugins.module_utils._kube import (
     pod_path,
     pods_path,
 )
+from ansible_collections.gpufleet.mig.plugins.module_utils._watch import Watched
 
-POLL_S = 0.5
+PAUSE_S = 0.5
 # Above this many nodes one list of all nodes is cheaper than a request for each.
 SINGLE_READS = 30
 
@@ -41,31 +42,57 @@ class Where:
         return ",".join(parts) or None
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What one look at the cluster gave, per node name."""
+class View:
+    """Some nodes and the publisher pods on them. What is waited for is watched."""
 
-    nodes: dict[str, dict[str, Any] | None]
-    pods: dict[str, list[dict[str, Any]]]
-
-
-def look(kube: Kube, names: Iterable[str], where: Where) -> Seen:
-    """Nodes and publisher pods as the API shows them now."""
-    names = list(names)
-    nodes: dict[str, dict[str, Any] | None]
-    if len(names) > SINGLE_READS:
-        everything = {node["metadata"]["name"]: node for node in kube.items("/api/v1/nodes")}
-        nodes = {name: everything.get(name) for name in names}
-    else:
-        nodes = {name: kube.find(node_path(name)) for name in names}
-    pods: Iterable[dict[str, Any]] = []
-    if names:
-        pods = kube.items(
-            pods_path(where.namespace),
-            labelSelector=where.label_selector,
-            fieldSelector=f"spec.nodeName={names[0]}" if len(names) == 1 else None,
+    def __init__(self, kube: Kube, names: Iterable[str], where: Where) -> None:
+        self._kube = kube
+        self.names = list(names)
+        alone = self.names[0] if len(self.names) == 1 else None
+        self._nodes = Watched(
+            kube, "/api/v1/nodes", PAUSE_S, fieldSelector=None if alone is None else f"metadata.name={alone}"
         )
-    return Seen(nodes, _publishers.by_node(pods))
+        self._pods = Watched(
+            kube,
+            pods_path(where.namespace),
+            PAUSE_S,
+            labelSelector=where.label_selector,
+            fieldSelector=None if alone is None else f"spec.nodeName={alone}",
+        )
+
+    def look(self) -> None:
+        """Both, as the API shows them now."""
+        self.look_at_nodes()
+        self.look_at_pods()
+
+    def look_at_nodes(self) -> None:
+        """The nodes only."""
+        if 1 < len(self.names) <= SINGLE_READS:
+            self._nodes.hold([node for name in self.names if (node := self._kube.find(node_path(name)))])
+        elif self.names:
+            self._nodes.refresh()
+
+    def look_at_pods(self) -> None:
+        """The pods only."""
+        if self.names:
+            self._pods.refresh()
+
+    def nodes(self) -> dict[str, dict[str, Any] | None]:
+        """As last seen, per name; None where the cluster has no such node."""
+        found = {node["metadata"]["name"]: node for node in self._nodes.all()}
+        return {name: found.get(name) for name in self.names}
+
+    def pods(self) -> dict[str, list[dict[str, Any]]]:
+        """The publisher pods as last seen, per node name."""
+        return _publishers.by_node(self._pods.all())
+
+    def follow_nodes(self, seconds: float, done: Callable[[], bool]) -> None:
+        """Take in what happens to the nodes, until ``done`` or ``seconds`` have passed."""
+        self._nodes.follow(seconds, done)
+
+    def follow_pods(self, seconds: float, done: Callable[[], bool]) -> None:
+        """As follow_nodes, for the pods."""
+        self._pods.follow(seconds, done)
 
 
 # node_gpu_info
@@ -73,19 +100,19 @@ def look(kube: Kube, names: Iterable[str], where: Where) -> Seen:
 
 def check_expectations(expect: Mapping[str, Any], nodes: Iterable[str]) -> dict[str, dict[str, Any]]:
     """The ``expect`` option with its shape checked; a typing error there must not look like "as expected"."""
-    parts = {"resources": dict, "labels": dict, "alternatives": list}
+    parts = {"resources": dict, "labels": dict, "alternatives": list, "capacity": dict}
     stray = sorted(set(expect) - set(nodes))
     if stray:
         raise MigError(f"expect names {', '.join(stray)}, which nodes does not list.")
     for name, wanted in expect.items():
         if not isinstance(wanted, Mapping):
-            raise MigError(f"expect for node {name} must be a dictionary with resources, labels or alternatives.")
+            raise MigError(f"expect for node {name} must be a dictionary with {', '.join(parts)}.")
         for key, value in wanted.items():
             if key not in parts and key != "error":
                 raise MigError(f"expect for node {name} has the unknown key {key}: it takes {', '.join(parts)}.")
             if key in parts and value is not None and not isinstance(value, parts[key]):
                 raise MigError(f"expect for node {name}: {key} must be a {parts[key].__name__}.")
-        for key, count in (wanted.get("resources") or {}).items():
+        for key, count in [*(wanted.get("resources") or {}).items(), *(wanted.get("capacity") or {}).items()]:
             if not key.startswith(_publishers.PREFIX) or isinstance(count, bool) or not str(count).isdigit():
                 raise MigError(
                     f"expect for node {name}: resource {key}: {count!r} must be an nvidia.com key with a whole number."
@@ -107,36 +134,56 @@ def read_nodes(
     ``keep`` is called again and again while it waits; what it raises ends the wait (the roll-out lock was lost).
     """
     publishers = list(publishers)
+    view = View(kube, dict.fromkeys(names), where)
     answers: dict[str, dict[str, Any]] = {}
+    pending = list(view.names)
     deadline = time.monotonic() + timeout
-    pending = list(dict.fromkeys(names))
-    order = list(pending)
-    first = True
-    while True:
+
+    def compare(logs: Kube | None) -> None:
+        nodes, pods = view.nodes(), view.pods()
+        for name in list(pending):
+            here, wanted = pods.get(name, []), expect.get(name)
+            shown = _publishers.describe(nodes[name], here)
+            shown["mismatch"] = (
+                [] if wanted is None else _publishers.mismatches(name, shown, here, wanted, publishers, logs)
+            )
+            answers[name] = shown
+            if not shown["mismatch"]:
+                pending.remove(name)
+
+    def nodes_right() -> bool:
+        """All that is pending, but for its pods."""
+        nodes = view.nodes()
+        return not any(
+            _publishers.mismatches(name, _publishers.describe(nodes[name], []), [], expect[name], ())
+            for name in pending
+        )
+
+    def pods_right() -> bool:
+        pods = view.pods()
+        return not any(_publishers.publisher_mismatches(name, pods.get(name, []), publishers) for name in pending)
+
+    keep()
+    view.look()
+    compare(kube if timeout <= 0 else None)
+    while pending and (left := deadline - time.monotonic()) > 0:
         keep()
-        last_look = time.monotonic() >= deadline
+        left = min(left, _lock.between(keep))
         try:
-            seen = look(kube, pending, where)
+            # What is not watched is read again: in the end both were right at the same time.
+            if not nodes_right():
+                view.follow_nodes(left, nodes_right)
+                view.look_at_pods()
+            else:
+                view.follow_pods(left, pods_right)
+                view.look_at_nodes()
         except KubeUnreachable:
-            # An API server may restart while we wait; at the first and the last look nobody answering is the answer.
-            if first or last_look:
-                raise
-        else:
-            for name in pending:
-                pods = seen.pods.get(name, [])
-                shown = _publishers.describe(seen.nodes[name], pods)
-                wanted = expect.get(name)
-                shown["mismatch"] = (
-                    []
-                    if wanted is None
-                    else _publishers.mismatches(name, shown, pods, wanted, publishers, kube if last_look else None)
-                )
-                answers[name] = shown
-            pending = [name for name in pending if answers[name]["mismatch"]]
-        if not pending or last_look:
-            return {name: answers[name] for name in order}
-        first = False
-        time.sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))
+            continue  # an API server may restart while we wait
+        compare(None)
+    if pending and timeout > 0:
+        view.look()
+        compare(kube)
+    return answers
 
 
 def gpu_pods(kube: Kube, names: Iterable[str], also: Iterable[str] = ()) -> dict[str, list[dict[str, Any]]]:
@@ -156,6 +203,17 @@ def gpu_pods(kube: Kube, names: Iterable[str], also: Iterable[str] = ()) -> dict
                 found[node].append(shown)
     for pods in found.values():
         pods.sort(key=lambda pod: (pod["namespace"], pod["name"]))
+    return found
+
+
+def refused_pods(kube: Kube, names: Iterable[str]) -> dict[str, list[str]]:
+    """namespace/name of the GPU pods on each node that the kubelet refused and that nobody removed."""
+    found: dict[str, list[str]] = {name: [] for name in names}
+    alone = f",spec.nodeName={next(iter(found))}" if len(found) == 1 else ""
+    for pod in kube.items(pods_path(None), fieldSelector=f"status.phase=Failed{alone}"):
+        node = pod.get("spec", {}).get("nodeName")
+        if node in found and _pods.is_refused(pod) and _pods.requests(pod, _publishers.PREFIX):
+            found[node].append(_pods.full_name(pod))
     return found
 
 
@@ -200,8 +258,10 @@ def plan_publishers(
 
     Publishers that are not ``managed`` by us need not have the entry: then the label is left as it is.
     """
-    seen = look(kube, wanted, where)
-    absent = [name for name, node in seen.nodes.items() if node is None]
+    view = View(kube, wanted, where)
+    view.look()
+    nodes, here = view.nodes(), view.pods()
+    absent = [name for name, node in nodes.items() if node is None]
     if absent:
         raise MigError(
             f"The cluster at {kube.host} has no node {', '.join(sorted(absent))}: set mig_node_name where the node's "
@@ -211,7 +271,7 @@ def plan_publishers(
     known: dict[tuple[str, str], set[str] | None] = {}
     steps = []
     for name, wish in wanted.items():
-        node, pods = seen.nodes[name], seen.pods.get(name, [])
+        node, pods = nodes[name], here.get(name, [])
         label = None
         config = wish.get("config")
         if config is not None and node is not None:
@@ -320,31 +380,31 @@ def _wait_for_replacements(
         for pod in step.pods
     }
     replaced: dict[tuple[str, str], dict[str, str]] = {}
-    while wanted:
+    view = View(kube, {node for node, _uid in wanted}, where)
+
+    def missing(logs: Kube | None = None) -> list[str]:
+        pods, problems = view.pods(), []
+        for (node, uid), (pod, owner) in list(wanted.items()):
+            problem, new = _replacement(pods.get(node, []), pod, owner, logs)
+            if new is None:
+                problems.append(f"node {node}: {problem}")
+            else:
+                replaced[node, uid] = {"name": new["metadata"]["name"], "uid": new["metadata"]["uid"]}
+                del wanted[node, uid]
+        return problems
+
+    while wanted and (left := deadline - time.monotonic()) > 0:
         keep()
-        last_look = time.monotonic() >= deadline
-        missing = []
-        try:
-            seen = look(kube, {node for node, _uid in wanted}, where)
-        except KubeUnreachable:
-            if last_look:
-                raise
-        else:
-            for (node, uid), (pod, owner) in list(wanted.items()):
-                problem, new = _replacement(seen.pods.get(node, []), pod, owner, kube if last_look else None)
-                if new is not None:
-                    replaced[node, uid] = {"name": new["metadata"]["name"], "uid": new["metadata"]["uid"]}
-                    del wanted[node, uid]
-                elif problem:
-                    missing.append(f"node {node}: {problem}")
-        if last_look and missing:
+        view.follow_pods(min(left, _lock.between(keep)), lambda: not missing())
+    if wanted:
+        view.look_at_pods()
+        problems = missing(kube)
+        if problems:
             raise MigError(
-                f"The publishers were restarted but are not back after {timeout:g} s. {'. '.join(missing)}. "
+                f"The publishers were restarted but are not back after {timeout:g} s. {'. '.join(problems)}. "
                 "Node labels are set and the old pods deleted; repair the cause, then run again.",
-                not_ready=missing,
+                not_ready=problems,
             )
-        if wanted:
-            time.sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))
     return replaced
 
 

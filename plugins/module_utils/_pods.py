@@ -51,6 +51,15 @@ def is_finished(pod: dict[str, Any]) -> bool:
     return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 
+def is_refused(pod: dict[str, Any]) -> bool:
+    """The kubelet could not give it its devices (after a reboot, or while the device plugin was away): never started.
+
+    Nothing starts such a pod again and nothing removes it; its owner has made another one.
+    """
+    status = pod.get("status", {})
+    return bool(status.get("phase") == "Failed" and status.get("reason") == "UnexpectedAdmissionError")
+
+
 def requests(pod: dict[str, Any], prefix: str) -> dict[str, dict[str, int]]:
     """The extended resources whose name starts with `prefix`, as {container: {resource: count}}; init ones included."""
     found: dict[str, dict[str, int]] = {}

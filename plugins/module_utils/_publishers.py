@@ -79,14 +79,17 @@ def by_node(pods: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 def describe(node: dict[str, Any] | None, pods: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """The module's public shape of one node; ``node`` is None where the cluster has no such node."""
     status: Mapping[str, Any] = (node or {}).get("status", {})
+    allocatable, capacity = _quantities(status.get("allocatable")), _quantities(status.get("capacity"))
     return {
         "exists": node is not None,
         "ready": any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or []),
         "schedulable": node is not None and not node.get("spec", {}).get("unschedulable", False),
         "rollout": _rollout(node),
         **_ownership.layouts(node or {"metadata": {}}),
-        "allocatable": _quantities(status.get("allocatable")),
-        "capacity": _quantities(status.get("capacity")),
+        "allocatable": allocatable,
+        "capacity": capacity,
+        # nobody offers it any more: kubelet 1.36 keeps the capacity for 5 minutes (devicemanager/types.go), then 0
+        "stale": [key for key, count in capacity.items() if count and not allocatable.get(key)],
         "labels": {
             key: value
             for key, value in sorted(((node or {}).get("metadata", {}).get("labels") or {}).items())
@@ -132,39 +135,47 @@ def mismatches(
     """Sentences that say where the node differs from ``expect``; [] when it is as wanted.
 
     ``expect``: ``resources`` {key: count}, ``labels`` {key: value}, ``alternatives`` [other label sets that are right
-    too]; a part that is absent is not compared. ``publishers`` are the programs that must have a ready pod on the node.
+    too], ``capacity`` {key: count}; a part that is absent is not compared. ``publishers`` are the programs that must
+    have a ready pod on the node.
     """
     if not shown["exists"]:
         return [f"node {name}: the cluster has no node of this name"]
     found: list[str] = []
     if not shown["ready"]:
         found.append(f"node {name}: the node is not Ready, what it shows may be old")
-    pods = list(pods)
-    for app in publishers:
-        found.extend(_publisher_mismatch(name, app, [pod for pod in pods if app_of(pod) == app], logs))
+    found.extend(publisher_mismatches(name, pods, publishers, logs))
     if expect.get("resources") is not None:
-        found.extend(resource_mismatches(name, shown["allocatable"], expect["resources"]))
+        found.extend(resource_mismatches(name, "allocatable", shown["allocatable"], expect["resources"]))
+    if expect.get("capacity") is not None:
+        found.extend(resource_mismatches(name, "capacity", shown["capacity"], expect["capacity"]))
     if expect.get("labels") is not None:
         found.extend(label_mismatches(name, shown["labels"], expect["labels"], expect.get("alternatives") or []))
     return found
 
 
-def _publisher_mismatch(name: str, app: str, pods: list[dict[str, Any]], logs: _pods.Logs | None) -> list[str]:
+def publisher_mismatches(
+    name: str, pods: Iterable[dict[str, Any]], publishers: Iterable[str], logs: _pods.Logs | None = None
+) -> list[str]:
+    """As mismatches(), of the programs only."""
     alive = [pod for pod in pods if not _pods.is_ending(pod)]
-    if not alive:
-        return [f"node {name}: no {app} pod runs on it, wanted is one that is ready"]
-    return [f"node {name}: {_pods.why_not_ready(pod, logs)}" for pod in alive if not _pods.is_ready(pod)]
+    found: list[str] = []
+    for app in publishers:
+        mine = [pod for pod in alive if app_of(pod) == app]
+        if not mine:
+            found.append(f"node {name}: no {app} pod runs on it, wanted is one that is ready")
+        found += [f"node {name}: {_pods.why_not_ready(pod, logs)}" for pod in mine if not _pods.is_ready(pod)]
+    return found
 
 
-def resource_mismatches(name: str, allocatable: Mapping[str, int], wanted: Mapping[str, Any]) -> list[str]:
+def resource_mismatches(name: str, kind: str, amounts: Mapping[str, int], wanted: Mapping[str, Any]) -> list[str]:
     """Every nvidia.com key counts, in both directions; 0 is the same as absent (old keys stay in node status at 0)."""
     sentences = []
     expected = {key: int(count) for key, count in wanted.items()}
-    for key in sorted({*allocatable, *expected}):
-        there, right = allocatable.get(key, 0), expected.get(key, 0)
+    for key in sorted({*amounts, *expected}):
+        there, right = amounts.get(key, 0), expected.get(key, 0)
         if there != right:
             sentences.append(
-                f"node {name}: allocatable {key} is {there if key in allocatable else 'absent'}, wanted is "
+                f"node {name}: {kind} {key} is {there if key in amounts else 'absent'}, wanted is "
                 f"{right if key in expected else 'no such key'}"
             )
     return sentences

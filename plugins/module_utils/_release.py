@@ -111,7 +111,9 @@ def ensure_present(helm: Helm, kube: Kube, wanted: Wanted, *, check_mode: bool) 
                 timeout=wanted.timeout,
             )
     if wanted.wait:
-        outcome.warnings += _rollout.wait(kube, _rollout.workloads(objects, wanted.namespace), wanted.timeout)
+        outcome.warnings += _rollout.wait(
+            kube, _rollout.workloads(objects, wanted.namespace), wanted.timeout, helm.keep
+        )
     return outcome
 
 
@@ -153,7 +155,7 @@ def ensure_revision(helm: Helm, kube: Kube, wanted: Wanted, number: int, *, chec
         helm.rollback(wanted.name, number, wanted.timeout)
     if wanted.wait:
         targets = _rollout.workloads(outcome.after, wanted.namespace)
-        outcome.warnings += _rollout.wait(kube, targets, wanted.timeout)
+        outcome.warnings += _rollout.wait(kube, targets, wanted.timeout, helm.keep)
     return outcome
 
 
@@ -191,6 +193,7 @@ def _settled(helm: Helm, wanted: Wanted, outcome: Outcome, *, check_mode: bool) 
             outcome.actions.append(f"put right {wanted.name}, whose revision {last.number} is {last.status}")
             return history
         if _age(last.updated) < wanted.stuck_after:
+            helm.keep()
             time.sleep(1)  # someone else may be at work
             history = helm.history(wanted.name)
             continue

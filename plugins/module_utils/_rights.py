@@ -34,7 +34,7 @@ class Right:
 def needed(lock_namespace: str, publishers_namespace: str | None) -> list[Right]:
     """All of a roll-out except what helm needs to install the chart."""
     return [
-        *(Right(verb, "", "nodes") for verb in ("get", "list", "patch")),
+        *(Right(verb, "", "nodes") for verb in ("get", "list", "watch", "patch")),
         *(Right(verb, "", "pods") for verb in ("get", "list", "watch", "delete")),
         Right("create", "", "pods/eviction"),
         Right("get", "", "pods/log", publishers_namespace),

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import quote
 
@@ -34,15 +34,17 @@ def workloads(objects: Objects, namespace: str) -> list[Ref]:
     ]
 
 
-def wait(kube: Kube, targets: Iterable[Ref], timeout: float) -> list[str]:
+def wait(kube: Kube, targets: Iterable[Ref], timeout: float, keep: Callable[[], None]) -> list[str]:
     """Returns when all are rolled out, with warnings about DaemonSet pods on dead nodes, which are not waited for.
 
-    Raises MigError naming workload, pod and reason after ``timeout`` seconds.
+    ``keep`` is called again and again meanwhile. Raises MigError naming workload, pod and reason after ``timeout``
+    seconds.
     """
     deadline = time.monotonic() + timeout
     pending = list(targets)
     warnings: list[str] = []
     while pending:
+        keep()
         last_look = time.monotonic() >= deadline
         problems: list[str] = []
         try:

@@ -96,6 +96,7 @@ options:
     type: path
 extends_documentation_fragment:
   - gpufleet.mig.kubeconfig
+  - gpufleet.mig.lock
   - ansible.builtin.action_common_attributes
 attributes:
   check_mode:
@@ -158,12 +159,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.gpufleet.mig.plugins.module_utils import _kube, _manifests, _release
+from ansible_collections.gpufleet.mig.plugins.module_utils import _kube, _lock, _manifests, _release
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 from ansible_collections.gpufleet.mig.plugins.module_utils._helm import ChartSource, Helm
 
 ARGUMENT_SPEC: dict[str, Any] = {
     **_kube.ARGUMENT_SPEC,
+    **_lock.ARGUMENT_SPEC,
     "name": {"type": "str", "required": True},
     "namespace": {"type": "str", "required": True},
     "create_namespace": {"type": "bool", "default": False},
@@ -208,7 +210,8 @@ def main() -> None:
     )
     try:
         kube = _kube.Kube(params["kubeconfig"], params["context"])
-        helm = Helm(params["helm_binary"], wanted.namespace, params["kubeconfig"], params["context"])
+        keep = _lock.keeper(kube, params["lock"], dry=check)
+        helm = Helm(params["helm_binary"], wanted.namespace, params["kubeconfig"], params["context"], keep)
         if params["state"] == "present":
             outcome = _release.ensure_present(helm, kube, wanted, check_mode=check)
         elif params["state"] == "absent":

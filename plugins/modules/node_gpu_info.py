@@ -44,6 +44,7 @@ options:
         one that should not be there; a key at 0 is the same as no key.
       - C(labels) is a dictionary of the labels of GPU feature discovery, C(alternatives) a list of other label sets
         that are right too.
+      - C(capacity) is as C(resources), but of capacity, which the kubelet keeps for a while after a resource has gone.
       - A part that is not given is not compared.
     type: dict
     default: {}
@@ -66,6 +67,10 @@ options:
     type: list
     elements: str
     default: []
+  refused:
+    description: Also return the GPU pods of all namespaces that the kubelet refused and that nobody removed.
+    type: bool
+    default: false
   timeout:
     description: Seconds to wait until everything is as expected; 0 looks once.
     type: float
@@ -129,6 +134,14 @@ nodes:
       returned: always
       sample: {nvidia.com/mig-1g.10gb: 7}
     capacity: {description: Capacity of every C(nvidia.com) resource., type: dict, returned: always}
+    stale:
+      description:
+        - Resources with a capacity of which nothing can be given out, because no device plugin offers them any more.
+          The kubelet sets their capacity to 0 five minutes later, or when it is restarted.
+      type: list
+      elements: str
+      returned: always
+      sample: [nvidia.com/gpu]
     labels: {description: Every C(nvidia.com) label of the node., type: dict, returned: always}
     made:
       description: What a roll-out made last, with C(layout), C(strategy), C(run) and C(time). Null for none.
@@ -175,6 +188,12 @@ nodes:
           type: dict
           returned: always
           sample: {train: {nvidia.com/mig-1g.10gb: 1}}
+    refused:
+      description: Names of pods with reason C(UnexpectedAdmissionError). They never ran and stay until removed.
+      type: list
+      elements: str
+      returned: with O(refused)
+      sample: [shop/train-5x2kq]
     mismatch:
       description: One sentence per difference from O(expect), empty when there is none.
       type: list
@@ -222,6 +241,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "publishers": {"type": "list", "elements": "str", "choices": PUBLISHERS, "default": PUBLISHERS},
     "pods": {"type": "bool", "default": False},
     "pod_uids": {"type": "list", "elements": "str", "default": []},
+    "refused": {"type": "bool", "default": False},
     "timeout": {"type": "float", "default": 0},
     "fail_on_mismatch": {"type": "bool", "default": True},
 }
@@ -247,6 +267,9 @@ def main() -> None:
         if params["pods"]:
             for name, pods in _nodes.gpu_pods(kube, params["nodes"], params["pod_uids"]).items():
                 nodes[name]["pods"] = pods
+        if params["refused"]:
+            for name, refused in _nodes.refused_pods(kube, params["nodes"]).items():
+                nodes[name]["refused"] = refused
     except MigError as error:
         module.fail_json(msg=str(error), **error.context)
     elapsed = round(time.monotonic() - started, 1)

@@ -107,6 +107,12 @@ options:
     description: Seconds between the first two tries of a refused eviction. Later ones grow to ten times that.
     type: float
     default: 1
+  clean_failed:
+    description:
+      - With V(restored), also delete the GPU pods on the node that the kubelet refused (phase C(Failed), reason
+        C(UnexpectedAdmissionError)). They never ran, and nothing else removes them.
+    type: bool
+    default: false
   publishers_namespace:
     description: Namespace of the device plugin, in which V(preflight) asks for rights. An empty string means all.
     type: str
@@ -207,6 +213,7 @@ nodes:
           remedy: add a replica or relax the budget
           budget: web
     taken_over: {description: Controllers that were switched off., type: list, elements: str, returned: always}
+    cleaned: {description: Failed pods that were deleted., type: list, elements: dict, returned: always}
     error: {description: Why the node failed; null where it did not., type: str, returned: always}
     seconds: {description: Time spent on the node., type: float, returned: always}
 gpufleet:
@@ -251,6 +258,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "evict_unmanaged": {"type": "bool", "default": False},
     "evict_emptydir": {"type": "bool", "default": False},
     "evict_daemonsets": {"type": "bool", "default": False},
+    "clean_failed": {"type": "bool", "default": False},
     "grace_period": {"type": "int"},
     "timeout": {"type": "float", "default": 600},
     "jobs_timeout": {"type": "float", "default": 3600},
@@ -317,6 +325,7 @@ def _options(params: dict[str, Any], dry: bool) -> _maintenance.Options:
         jobs_action=params["jobs_action"],
         grace_period=params["grace_period"],
         pause=params["pause"],
+        clean_failed=params["clean_failed"],
         dry=dry,
     )
 

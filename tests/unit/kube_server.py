@@ -42,7 +42,11 @@ def node(name: str, allocatable: dict[str, int], labels: dict[str, str] | None =
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, **(labels or {})}},
+        "metadata": {
+            "name": name,
+            "uid": f"uid-node-{name}",
+            "labels": {"kubernetes.io/hostname": name, **(labels or {})},
+        },
         "spec": spec,
         "status": {
             "allocatable": amounts,
@@ -243,7 +247,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         path, query = admitted
         if query.get("watch") == "true":
-            self._watch(query)
+            self._watch(path, query)
         elif path in self.server.objects:
             self._send(200, self.server.objects[path])
         elif path.endswith("/log"):
@@ -265,26 +269,22 @@ class _Handler(BaseHTTPRequestHandler):
             for where, document in sorted(self.server.objects.items())
             if where.split("/")[-2] == plural and (everywhere or where.startswith(path + "/"))
         ]
-        for part in filter(None, query.get("labelSelector", "").split(",")):
-            key, _, value = part.partition("=")
-            found = [document for document in found if document["metadata"].get("labels", {}).get(key) == value]
-        if "fieldSelector" in query:
-            name = query["fieldSelector"].removeprefix("spec.nodeName=")
-            found = [document for document in found if document["spec"].get("nodeName") == name]
+        found = [document for document in found if _selected(document, query)]
         start = int(query.get("continue") or 0)
         end = start + self.server.page
         more = {"continue": str(end)} if end < len(found) else {}
         metadata = {"resourceVersion": str(self.server.version), **more}
         self._send(200, {"kind": "List", "metadata": metadata, "items": found[start:end]})
 
-    def _watch(self, query: dict[str, str]) -> None:
+    def _watch(self, path: str, query: dict[str, str]) -> None:
         if not self.server.watching:
             self._refuse(410, "Expired", "too old resource version")
             return
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        last, node_name = int(query["resourceVersion"]), query["fieldSelector"].removeprefix("spec.nodeName=")
+        last = int(query["resourceVersion"])
+        plural = path.rpartition("/")[2]
         until = time.monotonic() + float(query["timeoutSeconds"])
         try:
             while time.monotonic() < until:
@@ -292,7 +292,9 @@ class _Handler(BaseHTTPRequestHandler):
                     news = [each for each in self.server.happened if each[0] > last]
                 for version, kind, document in news:
                     last = version
-                    if document["kind"] == "Pod" and document["spec"].get("nodeName") == node_name:
+                    where = path_of(document)
+                    here = where.split("/")[-2] == plural and (path == f"/api/v1/{plural}" or where.startswith(path))
+                    if here and _selected(document, query):
                         data = json.dumps({"type": kind, "object": document}).encode() + b"\n"
                         self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
                 time.sleep(0.01)
@@ -382,6 +384,22 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.server.delete(admitted[0])
             self._send(200, {"kind": "Status", "status": "Success"})
+
+
+def _selected(document: dict[str, Any], query: dict[str, str]) -> bool:
+    """By the selectors that the modules use."""
+    labels = document["metadata"].get("labels", {})
+    for part in filter(None, query.get("labelSelector", "").split(",")):
+        key, _, value = part.partition("=")
+        if labels.get(key) != value:
+            return False
+    fields = {
+        "spec.nodeName": document["spec"].get("nodeName"),
+        "metadata.name": document["metadata"]["name"],
+        "status.phase": document.get("status", {}).get("phase"),
+    }
+    asked = (part.partition("=") for part in filter(None, query.get("fieldSelector", "").split(",")))
+    return all(fields[field] == value for field, _, value in asked)
 
 
 def _merge(target: dict[str, Any], patch: dict[str, Any]) -> None:

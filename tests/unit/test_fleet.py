@@ -44,7 +44,7 @@ def test_the_table_shows_places_resources_and_the_verdict() -> None:
     ]
     reports: list[dict[str, Any]] = [
         {"host": "gpu-01", "strategy": "mixed", "gpus": [gpu(0), gpu(1, "enabled", half)], "problems": [],
-         "allocatable": {"nvidia.com/gpu": "1", "nvidia.com/mig-3g.20gb": "0"}},
+         "allocatable": {"nvidia.com/gpu": "1", "nvidia.com/mig-3g.20gb": "0"}, "leftovers": ["pod x was refused"]},
         {"host": "slurm-1", "strategy": "none", "gpus": [gpu(0)], "problems": [f"difference {n}" for n in range(7)],
          "allocatable": None},
     ]  # fmt: skip
@@ -54,5 +54,6 @@ def test_the_table_shows_places_resources_and_the_verdict() -> None:
     assert lines[1].startswith("gpu-01 ")
     assert lines[2].endswith("|--|--|--|--|3g.20gb....|")
     assert lines[3] == "gpu-01   = allocatable nvidia.com/gpu: 1; strategy mixed; verified"
-    assert lines[5] == "slurm-1  = in no cluster; NOT VERIFIED"
+    assert lines[4] == "gpu-01   pod x was refused"
+    assert lines[6] == "slurm-1  = in no cluster; NOT VERIFIED"
     assert lines[-1].endswith("and 2 more differences")

@@ -89,6 +89,29 @@ def test_the_gpu_pods_of_each_node_and_those_named(api: Api) -> None:
     assert not api.writes()
 
 
+def test_what_a_change_left_behind_is_told(api: Api) -> None:
+    """The kubelet keeps the capacity of a resource that nobody offers; pods that it refused stay as Failed."""
+    api.put(node("a", {**SEVEN, "nvidia.com/gpu": 0}), node("b", SEVEN))
+    api.objects["/api/v1/nodes/a"]["status"]["capacity"].update({"nvidia.com/gpu": "1", "nvidia.com/mig-2g.20gb": "3"})
+    refused = {"phase": "Failed", "reason": "UnexpectedAdmissionError"}
+    api.put(gpu_pod("old", "a", 1, **refused), gpu_pod("far", "b", 1, **refused), gpu_pod("runs", "a", 1))
+    api.put(gpu_pod("failed", "a", 1, phase="Failed"), gpu_pod("nic", "a", 0, **refused))
+    told = info(api, "a", refused=True)["nodes"]["a"]
+    assert told["stale"] == ["nvidia.com/gpu", "nvidia.com/mig-2g.20gb"]
+    assert told["refused"] == ["ml/old"]
+    both = info(api, "a", "b", refused=True)["nodes"]
+    assert [both[name]["refused"] for name in "ab"] == [["ml/old"], ["ml/far"]]
+    assert "refused" not in info(api, "a")["nodes"]["a"]
+    expect = {"resources": SEVEN, "capacity": SEVEN}
+    wrong = info(api, "a", expect={"a": expect}, publishers=[], fail_on_mismatch=False)["nodes"]["a"]["mismatch"]
+    assert wrong == [
+        "node a: capacity nvidia.com/gpu is 1, wanted is no such key",
+        "node a: capacity nvidia.com/mig-2g.20gb is 3, wanted is no such key",
+    ]
+    api.put(node("a", {**SEVEN, "nvidia.com/gpu": 0}))
+    assert info(api, "a", expect={"a": expect}, publishers=[])["nodes"]["a"]["stale"] == []
+
+
 def test_as_expected_passes_at_once_and_ignores_keys_at_zero(api: Api) -> None:
     ready_node(api, "a", {**SEVEN, "nvidia.com/gpu": 0}, {**LABELS, CONFIG: "mixed"})
     answer = info(api, "a", expect={"a": {"resources": {**SEVEN, "nvidia.com/x": 0}, "labels": LABELS}}, timeout=30)
@@ -133,6 +156,45 @@ def test_waits_until_the_node_shows_what_is_expected(api: Api) -> None:
     answer = info(api, "a", "b", expect={name: {"resources": SEVEN} for name in "ab"}, timeout=20)
     assert [each["mismatch"] for each in answer["nodes"].values()] == [[], []]
     assert 0.5 < answer["elapsed"] < 10
+
+
+@pytest.mark.parametrize("watching", [True, False])
+def test_waiting_takes_few_requests_and_survives_an_old_version(api: Api, watching: bool) -> None:
+    """Node first, then its pods; where the API calls every version too old, it lists again now and then."""
+    api.put(node("a", {}), node("other", {}), pod(PLUGIN, "a"), pod(GFD, "a", ready=False))
+    api.watching = watching
+    gfd = next(each for each in api.objects.values() if each["kind"] == "Pod" and GFD in each["metadata"]["name"])
+
+    def kubelet() -> None:
+        for number in range(20):
+            time.sleep(0.05)
+            api.put(node("a", {"nvidia.com/mig-1g.10gb": number % 7}), node("other", {}))
+        api.put(node("a", SEVEN))
+        time.sleep(1)
+        api.put({**pod(GFD, "a"), "metadata": gfd["metadata"]})
+
+    threading.Thread(target=kubelet).start()
+    answer = info(api, "a", expect={"a": {"resources": SEVEN}}, timeout=20)
+    assert answer["nodes"]["a"]["mismatch"] == []
+    assert answer["elapsed"] < 10
+    reads = [line for line in api.requests if "watch=true" not in line]
+    assert len(reads) <= (4 if watching else 20)
+
+
+def test_a_node_that_is_made_anew_while_one_waits_is_the_one_that_counts(api: Api) -> None:
+    ready_node(api, "a", {})
+
+    def replace() -> None:
+        time.sleep(0.3)
+        api.stamp(api.objects.pop("/api/v1/nodes/a"), "DELETED")
+        new = node("a", SEVEN)
+        new["metadata"]["uid"] = "another"
+        api.put(new)
+
+    threading.Thread(target=replace).start()
+    answer = info(api, "a", expect={"a": {"resources": SEVEN}}, timeout=20)
+    assert answer["nodes"]["a"]["mismatch"] == []
+    assert answer["elapsed"] < 10
 
 
 def test_at_timeout_names_the_pod_its_reason_and_its_last_words(api: Api) -> None:
@@ -226,6 +288,7 @@ def test_restart_replaces_both_pods_of_that_node_and_waits_for_new_ones(api: Api
     api.put(pod("workload", "a"))
     old = {each["uid"] for shown in info(api, "a", "b")["nodes"].values() for each in shown["publishers"]}
     predicted = publishers(api, check=True, nodes={"a": {"restart": True}, "b": {}})
+    asked = len(api.requests)
     done = publishers(api, nodes={"a": {"restart": True}, "b": {}})
     lines = done["nodes"]["a"]["restarted"]
     assert [each["app"] for each in lines] == [GFD, PLUGIN]
@@ -233,6 +296,7 @@ def test_restart_replaces_both_pods_of_that_node_and_waits_for_new_ones(api: Api
     assert [{**each, "replaced_by": None} for each in lines] == predicted["nodes"]["a"]["restarted"]
     assert not done["nodes"]["b"]["changed"]
     assert len(api.writes()) == 2
+    assert sum("watch=true" not in line for line in api.requests) - asked <= 6
     shown = info(api, "a", "b")["nodes"]
     assert all(each["ready"] for name in "ab" for each in shown[name]["publishers"])
     assert {each["uid"] for each in shown["b"]["publishers"]} <= old
@@ -313,7 +377,7 @@ def test_each_way_not_to_reach_the_api_is_one_sentence(api: Api, tmp_path: Path)
     closed = api.kubeconfig(server="http://127.0.0.1:9")
     assert "does not answer: Connection refused" in message(kubeconfig=closed)
     assert "No kubeconfig" in message(env={"HOME": str(tmp_path), "KUBECONFIG": ""})
-    api.forbidden.add(("GET", "/api/v1/nodes/a"))
+    api.forbidden.add(("GET", "/api/v1/nodes"))
     assert 'does not let user "dev" get nodes at the cluster scope (403): give its role that verb' in message(
         kubeconfig=api.kubeconfig()
     )

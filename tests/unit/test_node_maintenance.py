@@ -122,6 +122,28 @@ def test_a_crashed_runs_cordon_is_given_back_and_a_persons_stays(api: Api) -> No
     assert len(api.writes()) == before
 
 
+def test_pods_that_the_kubelet_refused_go_only_when_asked_and_only_they(api: Api) -> None:
+    refused = {"status": {"phase": "Failed", "reason": "UnexpectedAdmissionError"}}
+    runs, dead = gpu_pod(api, "runs"), gpu_pod(api, "dead")
+    api.put({**gpu_pod(api, "refused"), **refused}, {**gpu_pod(api, "elsewhere", node_name="b"), **refused})
+    other_device = {**gpu_pod(api, "network-card"), **refused}
+    other_device["spec"]["containers"][0]["resources"] = {"limits": {"vendor.example/nic": "1"}}
+    api.put({**dead, "status": {"phase": "Failed", "reason": "Evicted"}}, runs, other_device)
+    everyone = there(api)
+    work(api, "cordoned")
+    assert work(api, "restored")["nodes"]["a"]["cleaned"] == []
+    assert there(api) == everyone
+    predicted = work(api, "restored", clean_failed=True, check=True)
+    assert there(api) == everyone
+    done = work(api, "restored", clean_failed=True)
+    for answer in (predicted, done):
+        assert [pod["name"] for pod in answer["nodes"]["a"]["cleaned"]] == ["shop/refused"]
+    assert (predicted["changed"], done["changed"]) == (True, True)
+    assert "pod shop/refused" in done["diff"]["before"]
+    assert there(api) == [name for name in everyone if name != "refused"]
+    assert work(api, "restored", clean_failed=True)["changed"] is False
+
+
 def test_only_the_lock_holder_gives_back_what_another_run_left(api: Api) -> None:
     work(api, "cordoned", run="r1")
     assert "cordoned by run r1" in work(api, "restored", run="r2")["msg"]

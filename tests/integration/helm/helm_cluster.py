@@ -51,8 +51,8 @@ class Cluster:
         self._stop = threading.Event()
         self._tls = ssl.create_default_context()
 
-    def up(self) -> None:
-        """Everything started and the node Ready."""
+    def serve(self, *options: str) -> None:
+        """etcd and an API server with these further options, and nothing else."""
         key = self.folder / "service-account.key"
         subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True)
         tokens = self.folder / "tokens.csv"
@@ -82,12 +82,17 @@ class Cluster:
             "--service-cluster-ip-range=10.97.0.0/16",
             "--endpoint-reconciler-type=none",
             "--disable-admission-plugins=ServiceAccount",
+            *options,
         )
         self._until_ready()
+
+    def up(self) -> None:
+        """Everything started and the node Ready."""
+        self.serve()
         self._start(
             "kube-controller-manager",
             f"--kubeconfig={self.kubeconfig()}",
-            f"--service-account-private-key-file={key}",
+            f"--service-account-private-key-file={self.folder / 'service-account.key'}",
             f"--controllers={CONTROLLERS}",
             "--leader-elect=false",
             f"--secure-port={free_port()}",

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import threading
 import time
 import urllib.error
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 from integration.helm.conftest import Release
 from integration.helm.helm_cluster import LAST_WORDS, Cluster
+from unit.kube_server import run_module
 
 pytestmark = pytest.mark.slow
 
@@ -327,3 +329,24 @@ def test_a_user_without_permission_is_told_the_verb(release: Release, cluster: C
     assert 'does not let user "weak" list secrets in the namespace' in said
     with pytest.raises(urllib.error.HTTPError):
         cluster.call("POST", "/api/v1/namespaces", {"metadata": {"name": release.namespace}})
+
+
+def test_the_lock_of_a_rollout_is_renewed_while_helm_waits_and_helm_stops_when_it_is_lost(release: Release) -> None:
+    release.write({"templates/hook.yaml": HOOK})  # a Job that nobody runs: helm waits for it
+    lease = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/helm-test"
+    locked = run_module("rollout_lock", kubeconfig=release.cluster.kubeconfig(), name="helm-test", run="r", duration=1)
+    renewals: set[str] = set()
+
+    def watch() -> None:
+        while len(renewals) < 4:
+            renewals.add(release.cluster.find(lease)["spec"]["renewTime"])
+            time.sleep(0.05)
+        release.cluster.call("DELETE", lease)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    started = time.monotonic()
+    said = message(release(lock=locked["lock"], timeout=120))
+    watcher.join()
+    assert "it was released or deleted. This run changes nothing further" in said
+    assert time.monotonic() - started < 60

@@ -152,7 +152,7 @@ def test_a_roll_out_is_followed_reported_and_rolled_back(
     assert [line["phase"] for line in lines if "number" in line] == [
         "waiting", "looking", "evicting", "changing", "publishing", "done",
     ]  # fmt: skip
-    assert {"spared", "taken", "partitioned", "publishers", "shown"} <= {line["phase"] for line in lines}
+    assert {"gates", "taken", "partitioned", "publishers", "shown"} <= {line["phase"] for line in lines}
     assert {line["wave"] for line in lines if line["phase"] == "taken"} == {1}
 
     report = json.loads((out / "rollout.json").read_text())
