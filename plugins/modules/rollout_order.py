@@ -123,7 +123,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "waves": {"type": "raw", "default": list(_waves.DEFAULT_GATES)},
     "max_unavailable": {"type": "raw", "default": 1},
     "min_available": {"type": "raw", "default": {}},
-    "topology_key": {"type": "str"},
+    "topology_key": {"type": "str", "no_log": False},
 }
 
 

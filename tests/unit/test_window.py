@@ -23,8 +23,8 @@ CHANGES = [
 HOURS = [("22:00", "04:00"), ("02:30", "05:00"), ("01:00", "02:30"), ("02:15", "02:45"), ("00:00", "24:00")]
 
 
-def utc(*numbers: int) -> datetime:
-    return datetime(*numbers, tzinfo=timezone.utc)  # type: ignore[arg-type]
+def utc(year: int, month: int, day: int, hour: int = 0) -> datetime:
+    return datetime(year, month, day, hour, tzinfo=timezone.utc)
 
 
 @pytest.mark.parametrize(("zone", "day"), CHANGES)
