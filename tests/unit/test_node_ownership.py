@@ -69,7 +69,8 @@ def test_a_layout_that_is_too_long_leaves_no_older_one_behind() -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '"x"', '{"layout": 1}'])
 def test_what_somebody_else_wrote_there_is_no_layout(text: str) -> None:
-    found = _ownership.layouts(node(**{"gpufleet.io/layout": text, "gpufleet.io/previous": text}))
+    theirs: dict[str, Any] = {"gpufleet.io/layout": text, "gpufleet.io/previous": text}
+    found = _ownership.layouts(node(**theirs))
     assert found == {"made": None, "previous": None}
 
 
