@@ -26,7 +26,7 @@ from ansible_collections.gpufleet.mig.plugins.module_utils._lock import Lock
 from ansible_collections.gpufleet.mig.plugins.module_utils._watch import Watched
 
 PAUSE_S = 1.0
-ASK_S = 5.0
+ASK_S = 2.0
 """Between two looks at gates that no watch tells of: pause, window, pods, alerts."""
 PAUSED = "gpufleet.io/paused"
 """Annotation of the lock's Lease: the whole fleet is left as it is."""
