@@ -80,10 +80,14 @@ class RoleHost:
         return Played(done.returncode, done.stdout + done.stderr)
 
     def files(self) -> dict[str, str]:
-        """All files, links and folders of the host's own parts, with the digests of what is in files."""
-        parts = [str(self.folder / "parts" / "upper"), "/usr/local/lib", "/var/lib", "/run/metrics"]
-        listed = self.inside("find", *parts, "-mindepth", "1").stdout.split()
-        return {path: self.digest(path) for path in listed}
+        """All files, links and folders of the host's own parts, with the digests of what is in files.
+
+        Of /etc what differs from this machine's, which is below it.
+        """
+        upper = str(self.folder / "parts" / "upper")
+        listed = self.inside("find", upper, "/usr/local/lib", "/var/lib", "/run/metrics", "-mindepth", "1")
+        paths = [path.replace(upper, "/etc") for path in listed.stdout.split()]
+        return {path: self.digest(path) for path in paths if not (path.startswith("/etc") and Path(path).is_dir())}
 
     def digest(self, path: str) -> str:
         """"" for a folder, and where there is nothing."""

@@ -27,15 +27,15 @@ def host(make_host: MakeHost) -> Iterator[RoleHost]:
         yield found
 
 
-def test_site_keeps_the_layout_over_reboots(host: RoleHost) -> None:
-    before = host.files()
+def test_from_site_over_a_reboot_to_uninstall(host: RoleHost) -> None:
+    found, before = host.files(), host.simulated.lines()
     foretold = host.play("site", "--check", mig_layout=LAYOUT)
     assert foretold.code == 0, foretold.printed
-    assert host.files() == before
+    assert (host.files(), host.simulated.lines()) == (found, before)
     run = host.play("site", mig_layout=LAYOUT)
     assert run.code == 0, run.printed
     assert run.changed >= foretold.changed > 0
-    stood = host.simulated.lines()
+    stood, files = host.simulated.lines(), host.files()
     assert [record["wanted"] for record in json.loads(host.reads(KEPT))["gpus"]] == [
         {"instances": [{"profile": "3g.40gb", "start": 4}]},
         {"instances": [{"profile": "1g.5gb", "start": start} for start in range(7)]},
@@ -47,15 +47,20 @@ def test_site_keeps_the_layout_over_reboots(host: RoleHost) -> None:
     assert host.inside("systemctl", "start", "gpufleet-mig.service").returncode == 0
     assert host.simulated.lines() == stood
 
-    # another layout goes into the file as well; the command is the same
-    command = host.digest(ARCHIVE)
-    other = host.play("site", mig_layout="all-disabled")
-    assert other.code == 0, other.printed
-    assert [record["wanted"] for record in json.loads(host.reads(KEPT))["gpus"]] == [{"mig": "disabled"}] * 2
-    assert host.digest(ARCHIVE) == command
+    unanswered = host.play("uninstall", mig_layout=LAYOUT)
+    assert unanswered.code == 2
+    assert "From here go the boot unit, its layout and command" in unanswered.printed
+    assert "set mig_confirm_uninstall to true" in unanswered.printed
+    assert (host.simulated.lines(), host.files()) == (stood, files)
+    yes = ("-e", "mig_confirm_uninstall=true")
+    gone = host.play("uninstall", *yes, mig_layout=LAYOUT)
+    assert gone.code == 0, gone.printed
+    assert (host.simulated.lines(), host.files()) == (stood, found)
+    again = host.play("uninstall", *yes, mig_layout=LAYOUT)
+    assert (again.code, again.changed) == (0, 0), again.printed
 
 
-def test_systemd_finds_nothing_wrong_with_the_unit(host: RoleHost) -> None:
+def test_metrics_come_and_go_and_systemd_finds_nothing_wrong_with_the_units(host: RoleHost) -> None:
     run = host.play("site", mig_layout=LAYOUT, mig_metrics_dir="/run/metrics")
     assert run.code == 0, run.printed
     units = [UNIT, UNIT.replace("mig.service", "mig-metrics.service"), UNIT.replace("mig.service", "mig-metrics.timer")]
@@ -64,15 +69,9 @@ def test_systemd_finds_nothing_wrong_with_the_unit(host: RoleHost) -> None:
     checked = host.inside(real, "verify", "--man=no", *units)
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
 
-
-def test_metrics_come_and_go(host: RoleHost) -> None:
-    on = {"mig_layout": LAYOUT, "mig_metrics_dir": "/run/metrics"}
-    run = host.play("site", **on)
-    assert run.code == 0, run.printed
-    assert host.play("site", **on).changed == 0
     assert "gpufleet_mig_layout_drift 0\n" in host.reads("/run/metrics/gpufleet_mig_layout.prom")
     assert "gpufleet_mig_last_apply_success 1\n" in host.reads("/run/metrics/gpufleet_mig_apply.prom")
-    host.simulated.run("mig_layout", layout=[{"gpus": 1, "instances": {}, "mig": "enabled"}])
+    host.simulated.run("mig_layout", layout=[{"gpus": 1, "mig": "enabled"}])
     assert host.inside("systemctl", "start", "gpufleet-mig-metrics.service").returncode == 0
     shown = host.reads("/run/metrics/gpufleet_mig_layout.prom")
     assert "gpufleet_mig_layout_drift 1\n" in shown
@@ -83,6 +82,22 @@ def test_metrics_come_and_go(host: RoleHost) -> None:
     assert "--metrics" not in host.reads(UNIT)
 
 
+@pytest.mark.full
+def test_uninstall_puts_the_gpus_back_when_asked_to(host: RoleHost) -> None:
+    host.simulated.run("mig_layout", layout=[{"gpus": 1, "instances": {"3g.20gb": 1}}])
+    found, files = host.simulated.lines(), host.files()
+    assert host.play("site", mig_layout=LAYOUT).code == 0
+    command = host.digest(ARCHIVE)
+    assert host.play("site", mig_layout="all-disabled").code == 0
+    assert [record["wanted"] for record in json.loads(host.reads(KEPT))["gpus"]] == [{"mig": "disabled"}] * 2
+    assert host.digest(ARCHIVE) == command
+    yes = ("-e", "mig_confirm_uninstall=true", "-e", "mig_uninstall_layout=true")
+    run = host.play("uninstall", *yes, mig_layout=LAYOUT)
+    assert run.code == 0, run.printed
+    assert (host.simulated.lines(), host.files()) == (found, files)
+
+
+@pytest.mark.full
 def test_a_host_without_systemd_is_partitioned_all_the_same(host: RoleHost) -> None:
     host.inside("rmdir", "/run/systemd/system")
     run = host.play("site", mig_layout=LAYOUT)
