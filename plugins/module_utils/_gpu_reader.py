@@ -136,6 +136,7 @@ def _read(nvml: Nvml, index: int, device: Any) -> tuple[Gpu, bool]:
         "uuid": text(nvml.call("nvmlDeviceGetUUID", device)),
         "pci_bus_id": text(pci.busId).upper(),
         "pci_device_id": f"0x{pci.pciDeviceId:08X}",
+        "minor": nvml.ask("nvmlDeviceGetMinorNumber", device),
         "name": text(nvml.call("nvmlDeviceGetName", device)),
         "architecture": ARCHITECTURES.get(architecture, "unknown"),
         "compute_capability": None if capability is None else f"{capability[0]}.{capability[1]}",

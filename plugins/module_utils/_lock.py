@@ -162,7 +162,7 @@ class Lock:
         held = _lease.read(lease)
         if held is not None:
             raise self._refusal(held, 0)
-        return dry or self._kube.delete(self._path, uid=lease["metadata"]["uid"])
+        return dry or self._kube.delete(self._path, uid=lease["metadata"].get("uid"))
 
     def lost(self, held: _lease.Held | None, me: str) -> LockLost:
         """The sentence for a holder that is none any more."""

@@ -72,6 +72,7 @@ gpus:
     uuid: {description: UUID of the GPU., type: str, returned: always}
     pci_bus_id: {description: PCI address as NVML writes it., type: str, returned: always, sample: "00000000:07:00.0"}
     pci_device_id: {description: PCI device and vendor id., type: str, returned: always, sample: "0x233010DE"}
+    minor: {description: Minor number of its device node., type: int, returned: always, sample: 0}
     name: {description: Name of the model., type: str, returned: always, sample: NVIDIA H100 80GB HBM3}
     architecture: {description: Architecture in lower case., type: str, returned: always, sample: hopper}
     compute_capability: {description: CUDA compute capability., type: str, returned: always, sample: "9.0"}

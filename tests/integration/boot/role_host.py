@@ -90,7 +90,7 @@ class RoleHost:
         return {path: self.digest(path) for path in paths if not (path.startswith("/etc") and Path(path).is_dir())}
 
     def digest(self, path: str) -> str:
-        """"" for a folder, and where there is nothing."""
+        """ "" for a folder, and where there is nothing."""
         return self.inside("sha256sum", path).stdout.partition(" ")[0]
 
     def reads(self, path: str) -> str:
@@ -106,8 +106,9 @@ def role_host(simulated: SimulatedHost) -> Iterator[RoleHost]:
         (folder / "parts").mkdir()
         (folder / "bin").mkdir()
         for program in ("systemctl", "scontrol"):
-            if (HERE / program).exists():
-                (folder / "bin" / program).symlink_to(HERE / program)
+            starter = folder / "bin" / program
+            starter.write_text(f'#!/bin/sh\nexec /usr/bin/python3 {HERE / program}.py "$@"\n')
+            starter.chmod(0o755)
         command = ["unshare", "--mount", "sh", "-euc", PARTS, "sh", str(folder / "parts")]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as keeper:
             try:

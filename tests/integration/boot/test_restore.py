@@ -169,9 +169,7 @@ def test_power_fails_in_the_middle_of_a_restore(make_host: MakeBootHost) -> None
         ("[]", "is not a layout that gpufleet-mig wrote"),
     ],
 )
-def test_a_layout_that_cannot_be_read_changes_nothing(
-    make_host: MakeBootHost, content: str | None, said: str
-) -> None:
+def test_a_layout_that_cannot_be_read_changes_nothing(make_host: MakeBootHost, content: str | None, said: str) -> None:
     host = make_host({"product": H100, "mig": ON})
     stood = host.lines()
     if content is not None:

@@ -1,4 +1,5 @@
-#!/usr/bin/python3
+# Copyright (c) 2026 gpufleet.mig maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """systemctl of a host without systemd, for tests: it reads unit files, makes the links of [Install], runs ExecStart.
 
@@ -83,4 +84,5 @@ def main(words: list[str]) -> int:
     return 2
 
 
-raise SystemExit(main(sys.argv[1:]))
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
