@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -38,7 +37,7 @@ def main(words: list[str]) -> int:
         node["history"].append(settings["State"])
         draft = FILE.with_suffix(".tmp")
         draft.write_text(json.dumps(node))
-        os.replace(draft, FILE)
+        draft.replace(FILE)
         return 0
     print("Node not found", file=sys.stderr)
     return 1
