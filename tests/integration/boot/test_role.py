@@ -104,3 +104,17 @@ def test_a_host_without_systemd_is_partitioned_all_the_same(host: RoleHost) -> N
     assert run.code == 0, run.printed
     assert host.digest(UNIT) == ""
     assert host.simulated.lines()[1].endswith("1g.5gb@6")
+
+
+@pytest.mark.full
+def test_a_mode_that_waits_for_a_reboot_and_its_instances_are_there_after_it(make_host: MakeHost) -> None:
+    with role_host(make_host({"product": "a100-sxm4-40gb", "passthrough": True})) as host:
+        run = host.play("site", mig_layout="all-1g.5gb", mig_mode_changes=["reboot"])
+        assert run.code == 2
+        assert "takes effect only after a reboot" in run.printed
+        assert host.simulated.lines()[0].endswith("MIG disabled (enabled is pending)")
+        host.simulated.simctl("reboot")
+        assert host.inside("systemctl", "start", "gpufleet-mig.service").returncode == 0
+        assert host.simulated.lines()[0].endswith("1g.5gb@6")
+        again = host.play("site", mig_layout="all-1g.5gb", mig_mode_changes=["reboot"])
+        assert (again.code, again.changed) == (0, 0), again.printed
