@@ -31,9 +31,15 @@ BOOT_WAYS = ("reset", "set_back")
 DONE, FAILED, PARTLY = 0, 1, 3
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Do what the command line says; the exit code."""
-    options = _options(words)
+def main(archive: Path, compiled: Path, key: bytes) -> int:
+    """Do what the command line says; the exit code. The archive is the file that this runs from."""
+    options = _options()
+    if options.command == "compile":
+        # at boot every import counts
+        from ansible_collections.gpufleet.mig.plugins.module_utils import _archive
+
+        _archive.compile_beside(archive, compiled, key)
+        return DONE
     try:
         return int(options.run(options))
     except MigError as error:
@@ -43,7 +49,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def _options(words: Sequence[str] | None) -> argparse.Namespace:
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="gpufleet-mig", description="The MIG layout of this host.")
     commands = parser.add_subparsers(dest="command", metavar="show | plan | apply | export", required=True)
     for name, run, text in (
@@ -61,7 +67,8 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
             command.add_argument("--metrics", metavar="FOLDER", help="write metrics for node_exporter there")
         if name in ("plan", "apply"):
             command.add_argument("--boot", action="store_true", help="what can be, GPU by GPU, as after a reboot")
-    return parser.parse_args(words)
+    commands.add_parser("compile", description="Keep compiled code beside this file, so that it starts faster.")
+    return parser.parse_args()
 
 
 def _document(options: argparse.Namespace) -> dict[str, Any]:

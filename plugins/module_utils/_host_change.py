@@ -79,7 +79,7 @@ class HostChange:
                 self.warnings += outcome.waiting.values()
                 self.failure = outcome.failure
                 after = [outcome.gpus.get(gpu["uuid"], gpu) for gpu in before]
-        if self.interrupted is not None and not self.check_mode:
+        if self.interrupted is not None and not self.check_mode and self.failure is None:
             self.journal.remove()
         return {
             "changed": differing(before, after),

@@ -27,6 +27,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             host = BootHost(Path(folder), [{"product": product, "mig": "enabled"}] * GPUS)
             stood = host.partition("all-balanced")
+            host.command("compile")
             for function in CREATES:
                 host.simctl("fault", function, "--delay", CREATE_MS)
             seconds = [_restore(host, stood) for _ in range(RUNS)]

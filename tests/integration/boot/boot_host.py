@@ -49,8 +49,8 @@ class BootHost(SimulatedHost):
         self.metrics.mkdir()
 
     def command(self, *words: str, python: str = BARE, **environment: str) -> Done:
-        own = ["--journal", str(self.journal)]
-        if words[0] != "export" and "--layout" not in words:
+        own = [] if words[0] == "compile" else ["--journal", str(self.journal)]
+        if words[0] not in ("export", "compile") and "--layout" not in words:
             own += ["--layout", str(self.layout)]
         done = subprocess.run(
             [python, "-I", str(self.program), *words, *own],

@@ -216,6 +216,31 @@ def test_on_the_oldest_python(make_host: MakeBootHost) -> None:
     assert host.lines() == stood
 
 
+def test_compiled_code_is_used_for_its_archive_and_its_python_only(make_host: MakeBootHost) -> None:
+    host = make_host({"product": H100, "mig": ON})
+    stood = host.partition("all-balanced")
+    assert host.command("compile").code == 0
+    compiled = host.program.with_suffix(".compiled")
+
+    def source_of_pynvml(python: str = BARE) -> str:
+        program = f"import sys, runpy; sys.argv = [{str(host.program)!r}, 'show', '--layout', {str(host.layout)!r}]\n"
+        program += f"try: runpy.run_path({str(host.program)!r}, run_name='__main__')\n"
+        program += "finally: print(sys.modules['pynvml'].__file__)"
+        done = subprocess.run(
+            [python, "-c", program], capture_output=True, text=True, env=host.environment, check=False
+        )
+        assert done.stdout.startswith(f"{stood[0]}\n"), done.stderr
+        return done.stdout.splitlines()[-1]
+
+    assert source_of_pynvml() == f"{compiled}/pynvml.pyc"
+    other = compiled.read_bytes()
+    compiled.write_bytes(other[:-1] + bytes([other[-1] ^ 1]))  # made of another archive, or by another Python
+    assert source_of_pynvml() == f"{host.program}/pynvml.py"
+    host.reboot()
+    assert host.command("apply", "--boot").code == 0
+    assert host.lines() == stood
+
+
 def test_the_first_line_starts_it(make_host: MakeBootHost) -> None:
     host = make_host({"product": H100, "mig": ON})
     host.program.chmod(0o755)

@@ -52,6 +52,9 @@ def test_a_job_ends_before_the_gpus_change_and_the_node_is_given_back(host: Role
     has(host)
     again = host.play("site", mig_layout=layout, **ON)
     assert (again.code, again.changed, state(host)["history"]) == (0, 0, []), again.printed
+    has(host, drained=True, reason="gpufleet.mig failed at Have slurmd look again")
+    finished = host.play("site", mig_layout=layout, **ON)
+    assert (finished.code, state(host)["history"]) == (0, ["RESUME"]), finished.printed
 
 
 def test_a_job_that_does_not_end_leaves_the_gpus_and_the_node_drained_with_the_reason(host: RoleHost) -> None:
@@ -63,7 +66,7 @@ def test_a_job_that_does_not_end_leaves_the_gpus_and_the_node_drained_with_the_r
         finally:
             job.kill()
     assert run.code == 2
-    assert "here: its jobs did not end within 1 s. Nothing was changed." in run.printed
+    assert "here: its jobs did not end within 1 s; nothing was changed." in run.printed
     assert host.simulated.lines() == before
     assert (state(host)["drained"], "gpufleet.mig failed at" in state(host)["reason"]) == (True, True)
 
