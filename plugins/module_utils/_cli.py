@@ -159,4 +159,4 @@ def _tell(result: dict[str, Any], problems: Sequence[str]) -> None:
 
 def _say(*sentences: str) -> None:
     for sentence in sentences:
-        print(f"gpufleet-mig: {sentence}", file=sys.stderr)
+        sys.stderr.write(f"gpufleet-mig: {sentence}\n")
