@@ -60,7 +60,8 @@ def _resources(gpus: Sequence[Gpu], minors: Mapping[str, int] | None) -> list[tu
                 gpu=gpu["index"],
             )
         for instance, ci in inside:
-            found.append((f"{name.partition('-')[0]}_{_size(gpu, instance)}", [node, *_caps(gpu, instance, ci, minors)]))
+            kind = f"{name.partition('-')[0]}_{_size(gpu, instance)}"
+            found.append((kind, [node, *_caps(gpu, instance, ci, minors)]))
     return found
 
 
