@@ -12,7 +12,7 @@ PYTEST := .venv/bin/python -m pytest
 BEGUN := $(shell date +%s)
 STEP = @printf '\n== %s (%s) ==\n' "$@" "$$(date +%H:%M:%S)"
 
-.PHONY: help venv demo lab-build lab-up lab-down lab-status lint types sanity unit integration molecule lab-test artifact test test-fast test-full bench products clean
+.PHONY: help venv demo lab-build lab-up lab-down lab-status hosts-up hosts-down lint types sanity unit integration molecule lab-test artifact test test-fast test-full bench products clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -29,6 +29,10 @@ lab-up: venv ## start the lab (control plane and four GPU hosts)
 	$(LAB) up
 lab-down: ## stop the lab and leave nothing behind
 	@if [ -x .venv/bin/python ]; then $(LAB) down; else python3 tests/lab/lab.py down; fi
+hosts-up: venv ## start hosts with systemd and without a driver, apart from the lab's cluster
+	$(LAB) hosts up
+hosts-down: ## end them and leave nothing behind
+	@if [ -x .venv/bin/python ]; then $(LAB) hosts down; else python3 tests/lab/lab.py hosts down; fi
 lab-status: ## what of the lab runs
 	$(LAB) status
 

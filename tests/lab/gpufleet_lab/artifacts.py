@@ -109,6 +109,15 @@ def _build_images() -> None:
         )  # fmt: skip
 
 
+def build_parts() -> None:
+    """What hosts without a cluster need of it."""
+    ensure_packages()
+    _build_simulator()
+    for group in binaries.GROUPS:
+        if group.name in ("containers", "nvidia"):
+            binaries.build_group(group)
+
+
 def build() -> None:
     """Make whatever is missing. Compilations run one after the other, downloads and the Debian tree beside them."""
     check_publishers()
