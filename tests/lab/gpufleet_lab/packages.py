@@ -14,6 +14,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from pathlib import Path
 
 from . import artifacts, binaries
@@ -74,6 +75,9 @@ fi
 mkdir -p /usr/lib/modules/$(uname -r)/updates/dkms
 printf 'version={version}\\nflavour={flavour}\\n' >/usr/lib/modules/$(uname -r)/updates/dkms/nvidia.ko
 """
+_CONFIGURE = (
+    "#!/bin/sh\nset -e\nnvidia-ctk --quiet config --config-file=/etc/nvidia-container-runtime/config.toml --in-place\n"
+)
 _UNBUILD = "#!/bin/sh\nset -e\nrm -f /usr/lib/modules/$(uname -r)/updates/dkms/nvidia.ko\n"
 
 
@@ -157,6 +161,7 @@ def _toolkit() -> list[Package]:
             "nvidia-container-toolkit-base",
             version,
             files={f"usr/bin/{name}": binaries.program(name) for name in _TOOLKIT},
+            scripts={"postinst": _CONFIGURE},
         ),
         Package("nvidia-container-toolkit", version, depends=f"nvidia-container-toolkit-base (= {version})"),
     ]
@@ -234,4 +239,7 @@ def _index(repository: Path) -> None:
     listed = "\n".join(entries)
     write(repository / "Packages", listed)
     summary = f" {hashlib.sha256(listed.encode()).hexdigest()} {len(listed.encode())} Packages\n"
-    write(repository / "Release", f"Origin: gpufleet lab\nLabel: NVIDIA CUDA\nArchitectures: amd64\nSHA256:\n{summary}")
+    write(
+        repository / "Release",
+        f"Origin: gpufleet lab\nDate: {formatdate(usegmt=True)}\nArchitectures: amd64\nSHA256:\n{summary}",
+    )

@@ -142,7 +142,8 @@ def write(
         pci = target / f"etc/gpufleet-lab/pci/0000:{0xC0 + number:02x}:00.0"
         for file, value in (("vendor", "0x10de"), ("device", "0x22a3"), ("class", "0x068000")):
             write_file(pci / file, f"{value}\n")
-    (target / "etc/gpufleet-lab/pci").mkdir(exist_ok=True)
+    for empty in ("etc/gpufleet-lab/pci", "var/lib/apt/lists/partial"):
+        (target / empty).mkdir(parents=True, exist_ok=True)
     (target / _LIB).mkdir(parents=True)
     shutil.copy(artifacts.simulator() / "simctl", target / _LIB / "simctl")
     shutil.copy(_PLAYS_KERNEL[0], target / _LIB / "kernel")

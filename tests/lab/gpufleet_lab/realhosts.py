@@ -90,8 +90,10 @@ def by_name(name: str) -> RealHost:
 
 def build() -> None:
     """What the hosts are made of; of the cluster's parts only the simulator and the container programs."""
-    with locked(CACHE / ".build.lock", "another command is building; waiting for it"):
-        artifacts.build_parts()
+    if not artifacts.parts_built():
+        with locked(CACHE / ".build.lock", "another command is building; waiting for it"):
+            artifacts.build_parts()
+    with locked(CACHE / ".hosts-build.lock", "another command is building; waiting for it"):
         rootfs.build_base_tree(realfiles.PACKAGES)
         realfiles.build_programs_layer()
         packages.build()
