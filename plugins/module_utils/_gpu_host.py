@@ -147,19 +147,30 @@ def _packages(patterns: Sequence[str]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _units(names: Sequence[str]) -> dict[str, dict[str, bool]]:
-    """Of each unit that systemd knows: whether it runs, and whether it is started at boot."""
+def _units(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Of each unit that systemd knows: whether it runs, whether it is started at boot, and its processes."""
     if not names:
         return {}
-    shown = _run("systemctl", "show", "--property=Id,LoadState,ActiveState,UnitFileState", *names)
+    shown = _run("systemctl", "show", "--property=Id,LoadState,ActiveState,UnitFileState,ControlGroup", *names)
     blocks: list[Mapping[str, str]] = [
         dict(line.partition("=")[::2] for line in block.splitlines()) for block in shown.split("\n\n")
     ]
     return {
         block["Id"]: {
+            "name": block["Id"],
             "active": block.get("ActiveState") in ("active", "activating"),
             "enabled": block.get("UnitFileState") == "enabled",
+            "pids": _processes(block.get("ControlGroup", "")),
         }
         for block in blocks
         if block.get("Id") and block.get("LoadState") == "loaded"
     }
+
+
+def _processes(group: str) -> list[int]:
+    """Of a unit's control group, where systemd has it on v2 or on v1."""
+    for hierarchy in ("/sys/fs/cgroup", "/sys/fs/cgroup/systemd"):
+        text = _text(Path(f"{hierarchy}{group}/cgroup.procs")) if group else ""
+        if text:
+            return [int(pid) for pid in text.split()]
+    return []

@@ -46,10 +46,12 @@ def configured(runtime: str, config: str, drop_in: str, settings: Mapping[str, s
     with tempfile.TemporaryDirectory(prefix="gpufleet-mig.") as folder:
         main, toolkit = Path(folder, "config"), Path(folder, "toolkit")
         extra = Path(folder, "drop-in", Path(drop_in).name) if drop_in else None
+        # The runtime is told to read the drop-in's folder: in the copies the copy's, afterwards the real one.
+        real, scratch = (str(Path(drop_in).parent), str(extra.parent)) if extra else ("", "")
         for copy, original in ((main, config), (toolkit, TOOLKIT_CONFIG)):
             present = text_of(original)
             if present is not None:
-                copy.write_text(present)
+                copy.write_text(present.replace(f"{real}/", f"{scratch}/") if extra else present)
         words = [f"--runtime={runtime}", f"--config={main}", f"--drop-in-config={extra or ''}"]
         words += ["--set-as-default"] if default else []
         words += ["--enable-cdi"] if cdi else []
@@ -60,8 +62,7 @@ def configured(runtime: str, config: str, drop_in: str, settings: Mapping[str, s
         found: Files = {config: text_of(str(main)), TOOLKIT_CONFIG: text_of(f"{toolkit}.new")}
         if extra is not None:
             found[drop_in] = text_of(str(extra))
-            # The runtime is told to read the folder: the real one, not the copy's.
-            found[config] = (found[config] or "").replace(str(extra.parent), str(Path(drop_in).parent))
+            found[config] = (found[config] or "").replace(f"{scratch}/", f"{real}/")
         return {path: text for path, text in found.items() if text is not None}
 
 

@@ -70,15 +70,16 @@ def main() -> None:
         supports_check_mode=True,
     )
     path, before = module.params["path"], text_of(module.params["path"])
-    wanted, result = None, {}
+    wanted: str | None = None
+    result: dict[str, list[str]] = {}
     if module.params["state"] == "present":
         if module.check_mode and not installed():
             module.exit_json(changed=True, msg="nvidia-ctk is not installed yet")
         try:
-            wanted = cdi_specification()
+            found = wanted = cdi_specification()
         except (MigError, OSError) as error:
             module.fail_json(msg=f"{error} {path} is as it was.")
-        result["devices"] = re.findall(r'^\s+name: "?([^"\n]+?)"?$', wanted, re.MULTILINE)
+        result["devices"] = re.findall(r'^\s+name: "?([^"\n]+?)"?$', found, re.MULTILINE)
     if wanted != before and not module.check_mode:
         put(module, path, wanted)
     module.exit_json(

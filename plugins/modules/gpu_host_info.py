@@ -93,10 +93,11 @@ packages:
   sample: {nvidia-driver-cuda: {version: 580.95.05-1, held: true}}
 files: {description: Contents by path, V(null) for a file that is not there., returned: success, type: dict}
 units:
-  description: Units by name, with C(active) and C(enabled).
+  description: Units by name, with C(name), C(active), C(enabled) and C(pids).
   returned: success
   type: dict
-  sample: {nvidia-persistenced.service: {active: true, enabled: true}}
+  sample:
+    nvidia-persistenced.service: {name: nvidia-persistenced.service, active: true, enabled: true, pids: [812]}
 """
 
 from ansible.module_utils.basic import AnsibleModule

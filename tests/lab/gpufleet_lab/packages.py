@@ -146,6 +146,21 @@ def _driver(version: str) -> list[Package]:
     ]
 
 
+def _dcgm() -> Package:
+    """A service that holds the first GPU, as the real one holds all."""
+    return Package(
+        "datacenter-gpu-manager-4-core",
+        "1:4.4.1-1",
+        files={
+            "usr/bin/nv-hostengine": artifacts.simulator() / "gpu-holder",
+            f"{_UNITS}/nvidia-dcgm.service": _unit(
+                "NVIDIA DCGM service", "/usr/bin/nv-hostengine --name nv-hostengine"
+            ),
+        },
+        scripts={"prerm": _DISABLE.format(unit="nvidia-dcgm")},
+    )
+
+
 def _headers() -> Package:
     kernel = os.uname().release
     return Package(
@@ -190,7 +205,7 @@ def build() -> None:
         print_of_key = next(line.split(":")[9] for line in shown.splitlines() if line.startswith("fpr:"))
         write(scratch / "fingerprint", print_of_key)
         drivers = [package for version in DRIVERS for package in _driver(version)]
-        for name, packages in (("cuda", [*drivers, _headers()]), ("toolkit", _toolkit())):
+        for name, packages in (("cuda", [*drivers, _headers(), _dcgm()]), ("toolkit", _toolkit())):
             repository = scratch / name
             repository.mkdir()
             for package in packages:
