@@ -12,7 +12,7 @@ PYTEST := .venv/bin/python -m pytest
 BEGUN := $(shell date +%s)
 STEP = @printf '\n== %s (%s) ==\n' "$@" "$$(date +%H:%M:%S)"
 
-.PHONY: help venv demo lab-build lab-up lab-down lab-status hosts-up hosts-down lint types sanity unit integration molecule lab-test artifact test test-fast test-full bench products clean
+.PHONY: help venv demo lab-build lab-up lab-down lab-status hosts-up hosts-test hosts-down lint types sanity unit integration molecule lab-test artifact test test-fast test-full bench products clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ lab-down: ## stop the lab and leave nothing behind
 	@if [ -x .venv/bin/python ]; then $(LAB) down; else python3 tests/lab/lab.py down; fi
 hosts-up: venv ## start hosts with systemd and without a driver, apart from the lab's cluster
 	$(LAB) hosts up
+hosts-test: venv ## from a bare host to a layout, on hosts with systemd
+	$(STEP)
+	$(PYTEST) tests/hosts -m 'not full'
 hosts-down: ## end them and leave nothing behind
 	@if [ -x .venv/bin/python ]; then $(LAB) hosts down; else python3 tests/lab/lab.py hosts down; fi
 lab-status: ## what of the lab runs
@@ -64,12 +67,13 @@ lab-test: lab-up ## demo hosts, pods with their instance, the installed collecti
 	$(STEP)
 	$(PYTEST) tests/lab -m 'not full'
 
-test: lint types sanity unit integration artifact lab-test molecule ## everything but the exhaustive sweeps
+test: lint types sanity unit integration artifact lab-test hosts-test molecule ## everything but the exhaustive sweeps
 	@printf '\nAll of make test passed after %s s.\n' "$$(($$(date +%s) - $(BEGUN)))"
 test-fast: venv ## under a minute: lint, types, unit tests and a sample of the rest; no lab
 	@tools/test_fast.sh
 test-full: test ## with the exhaustive sweeps
 	$(PYTEST) tests/unit tests/integration tests/lab -m full -n 2
+	$(PYTEST) tests/hosts -m full
 bench: venv ## print the figures (ratios within one run on this machine)
 	@tools/bench.sh
 products: venv ## regenerate plugins/module_utils/_products.py from facts/mig_products.yaml
