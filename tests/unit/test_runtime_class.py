@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from unit.kube_server import Api, run_here
 
 PATH = "/apis/node.k8s.io/v1/runtimeclasses/nvidia"
