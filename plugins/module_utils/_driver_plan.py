@@ -52,8 +52,7 @@ def minimum(host: Host) -> tuple[str, str] | None:
             found.append((_numbers(told[0]), told[0], str(product.get("name") or gpu["pci_device_id"])))
     if not found:
         return None
-    _, version, board = max(found)
-    return version, board
+    return max(found)[1:]
 
 
 def _numbers(version: str) -> tuple[int, ...]:

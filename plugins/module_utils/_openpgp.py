@@ -33,10 +33,11 @@ def _binary(data: bytes) -> bytes:
     """The packets of a file, armoured or not."""
     if b"-----BEGIN PGP PUBLIC KEY BLOCK-----" not in data:
         return data
-    _, _, text = data.replace(b"\r\n", b"\n").partition(b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n")
-    text, _, _ = text.partition(b"-----END")
+    text = (
+        data.replace(b"\r\n", b"\n").partition(b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n")[2].partition(b"-----END")[0]
+    )
     if b"\n\n" in text:
-        _, _, text = text.partition(b"\n\n")  # headers
+        text = text.partition(b"\n\n")[2]  # after the headers
     lines = [line for line in text.split() if not line.startswith(b"=")]
     try:
         return base64.b64decode(b"".join(lines), validate=True)

@@ -91,7 +91,7 @@ packages:
   returned: success
   type: dict
   sample: {nvidia-driver-cuda: {version: 580.95.05-1, held: true}}
-files: {description: Contents by path, V(null) for a file that is not there., returned: success, type: dict}
+files: {description: "Contents by path, V(null) for a file that is not there.", returned: success, type: dict}
 units:
   description: Units by name, with C(name), C(active), C(enabled) and C(pids).
   returned: success

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from unit.kube_server import Api, run_here
@@ -23,7 +24,7 @@ def api(tmp_path: Path) -> Iterator[Api]:
 
 
 def test_it_comes_once_and_goes_once(api: Api) -> None:
-    where = {"kubeconfig": api.kubeconfig()}
+    where: dict[str, Any] = {"kubeconfig": api.kubeconfig()}
     assert run_here("runtime_class", check=True, **where)["changed"]
     assert PATH not in api.objects
     assert run_here("runtime_class", **where)["changed"]
@@ -35,7 +36,7 @@ def test_it_comes_once_and_goes_once(api: Api) -> None:
 
 
 def test_another_handler_is_refused(api: Api) -> None:
-    where = {"kubeconfig": api.kubeconfig()}
+    where: dict[str, Any] = {"kubeconfig": api.kubeconfig()}
     run_here("runtime_class", **where)
     refused = run_here("runtime_class", handler="nvidia-cdi", **where)
     assert "has handler nvidia, nvidia-cdi is wanted" in refused["msg"]
