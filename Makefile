@@ -11,7 +11,7 @@ LAB := .venv/bin/python tests/lab/lab.py
 PYTEST := .venv/bin/python -m pytest
 STEP = @printf '\n== %s (%s) ==\n' "$@" "$$(date +%H:%M:%S)"
 
-.PHONY: help venv demo lab-build lab-up lab-down lab-status lint types sanity unit integration molecule lab-test drills drills-quick artifact test test-fast test-full bench products clean
+.PHONY: help venv demo lab-build lab-up lab-down lab-status hosts-up hosts-test hosts-down lint types sanity unit integration molecule lab-test drills drills-quick artifact test test-fast test-full bench products clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,6 +28,13 @@ lab-up: venv ## start the lab (control plane and four GPU hosts)
 	$(LAB) up
 lab-down: ## stop the lab and leave nothing behind
 	@if [ -x .venv/bin/python ]; then $(LAB) down; else python3 tests/lab/lab.py down; fi
+hosts-up: venv ## start hosts with systemd and without a driver, apart from the lab's cluster
+	$(LAB) hosts up
+hosts-test: venv ## from a bare host to a layout, on hosts with systemd
+	$(STEP)
+	$(PYTEST) tests/hosts -m 'not full'
+hosts-down: ## end them and leave nothing behind
+	@if [ -x .venv/bin/python ]; then $(LAB) hosts down; else python3 tests/lab/lab.py hosts down; fi
 lab-status: ## what of the lab runs
 	$(LAB) status
 
@@ -72,6 +79,7 @@ test-fast: venv ## under a minute: lint, types, unit tests and a sample of the r
 test-full: test ## with the exhaustive sweeps
 	$(PYTEST) tests/unit tests/integration -m full -n 2
 	$(PYTEST) tests/lab tests/drills -m full
+	$(PYTEST) tests/hosts -m full
 bench: venv ## print the figures (ratios within one run on this machine)
 	@tools/bench.sh
 products: venv ## regenerate plugins/module_utils/_products.py from facts/mig_products.yaml

@@ -17,7 +17,7 @@ static const char USAGE[] =
     "  init SPEC.json            a fresh host\n"
     "  files ROOT                host files beside the library, under ROOT\n"
     "  show                      GPUs, instances, processes\n"
-    "  reboot | reset GPU... | driver load|unload\n"
+    "  reboot | reset GPU... | driver load|unload [VERSION]\n"
     "  busy GPU [--gi N] [--ci N] [--pid P] [--name NAME] | idle GPU\n"
     "  lose GPU | find GPU | xid GPU CODE | passthrough GPU on|off\n"
     "  delay GPU MS              each writing call on the GPU takes so much longer\n"
@@ -53,7 +53,7 @@ static _Noreturn void misused(const char *format, ...)
  * a value. */
 static const struct command { const char *name; unsigned least, most; const char *options[8]; } COMMANDS[] = {
     {"init", 1, 1, {0}}, {"files", 1, 1, {0}}, {"show", 0, 0, {0}}, {"reboot", 0, 0, {0}}, {"reset", 1, SIM_GPUS, {0}},
-    {"driver", 1, 1, {0}}, {"busy", 1, 1, {"--gi", "--ci", "--pid", "--name"}}, {"idle", 1, 1, {0}}, {"lose", 1, 1, {0}},
+    {"driver", 1, 2, {0}}, {"busy", 1, 1, {"--gi", "--ci", "--pid", "--name"}}, {"idle", 1, 1, {0}}, {"lose", 1, 1, {0}},
     {"find", 1, 1, {0}}, {"xid", 2, 2, {0}}, {"passthrough", 2, 2, {0}}, {"delay", 2, 2, {0}},
     {"fault", 1, 1, {"--gpu", "--calls", "--return", "--delay", "*--after", "*--kill"}}, {"clear-faults", 0, 0, {0}},
     {"uuids", 1, 1, {0}}, {"log", 0, 0, {"*--writes"}}, {"clear-log", 0, 0, {0}},
@@ -230,7 +230,10 @@ int main(int count, char **words)
     if (!strcmp(command, "files")) write_files(words[1]);
     else if (!strcmp(command, "show")) show();
     else if (!strcmp(command, "reboot")) { sim_reboot(); sim->pid_namespace = sim_own_pid_namespace(); }
-    else if (!strcmp(command, "driver")) sim_driver(either(words[1], "load", "unload"));
+    else if (!strcmp(command, "driver")) {
+        sim_driver(either(words[1], "load", "unload"));
+        if (words[2]) snprintf(sim->driver_version, sizeof sim->driver_version, "%s", words[2]);
+    }
     else if (!strcmp(command, "fault")) fault(words);
     else if (!strcmp(command, "clear-faults")) memset(sim->fault, 0, sizeof sim->fault);
     else if (!strcmp(command, "uuids")) sim->stable_uuids = either(words[1], "stable", "new");

@@ -111,6 +111,8 @@ void write_files(const char *root)
 {
     char name[64];
     base = strcmp(root, "/") ? root : "";
+    for (unsigned gpu = 0; gpu < sim->gpus; gpu++) pci(gpu);
+    if (!sim->loaded) return; /* the rest is the driver's */
     FILE *stream = start("proc/driver/nvidia/version");
     fprintf(stream, "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  %s  Release Build  (simulated)\n", sim->driver_version);
     fclose(stream);
@@ -129,7 +131,6 @@ void write_files(const char *root)
         fprintf(stream, "Model: \t\t %s\nGPU UUID: \t %s\nBus Location: \t 0000:%02x:00.0\nDevice Minor: \t %u\n",
                 sim_product(gpu)->name, sim->gpu[gpu].uuid, sim->gpu[gpu].bus, gpu);
         fclose(stream);
-        pci(gpu);
         snprintf(name, sizeof name, "nvidia%u", gpu);
         node(195, gpu, 0666, name);
     }

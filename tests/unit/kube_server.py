@@ -193,7 +193,8 @@ class Api(ThreadingHTTPServer):
 def path_of(document: dict[str, Any]) -> str:
     """API path of an object."""
     metadata = document["metadata"]
-    plural = f"{document['kind'].lower()}s"
+    kind = document["kind"].lower()
+    plural = f"{kind}es" if kind.endswith("s") else f"{kind}s"
     scope = f"/namespaces/{metadata['namespace']}" if "namespace" in metadata else ""
     version = document.get("apiVersion", "v1")
     return f"/{'apis' if '/' in version else 'api'}/{version}{scope}/{plural}/{metadata['name']}"

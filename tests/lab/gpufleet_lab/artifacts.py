@@ -109,6 +109,21 @@ def _build_images() -> None:
         )  # fmt: skip
 
 
+_HOST_GROUPS = [group for group in binaries.GROUPS if group.name in ("containers", "nvidia")]
+
+
+def parts_built() -> bool:
+    return simulator().exists() and all(group.folder.exists() for group in _HOST_GROUPS)
+
+
+def build_parts() -> None:
+    """What hosts without a cluster need of it."""
+    ensure_packages()
+    _build_simulator()
+    for group in _HOST_GROUPS:
+        binaries.build_group(group)
+
+
 def build() -> None:
     """Make whatever is missing. Compilations run one after the other, downloads and the Debian tree beside them."""
     check_publishers()

@@ -6,9 +6,10 @@
 Stands alone (standard library only). Usage: boot.py SPEC.json. It enters the control groups, makes the namespaces,
 forks, prints the child's pid and ends. The child waits for a line on standard input (meanwhile the caller gives it its
 network cable; end of file means that the caller died), makes its root file system and becomes `init`. SPEC:
-    name, console (log file), cgroup_procs [files], namespaces [names], init [command]
+    name, console (log file), cgroup_procs [files], namespaces [names], init [command], environment {of init}
+    attached: true     stay instead: init ends with us and we with our parent; exit REBOOT when init asked for a reboot
     root {mountpoint, lower [folders], upper, work, binds [[source, target]...], cgroups [[folder name, options]...],
-          sysctls {name: value}}     without it the machine's file system stays
+          sysctls {name: value}, read_only [folders]}     without it the machine's file system stays
     network [lines for `ip -batch`], before [commands to run in the new root first]
 """
 
@@ -18,6 +19,7 @@ import ctypes
 import json
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -34,9 +36,11 @@ _NAMESPACES = {
     "pid": 0x20000000,
     "net": 0x40000000,
 }
-_MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT = 1, 2, 4, 8, 32
 _MS_BIND, _MS_REC, _MS_PRIVATE, _MS_SHARED = 0x1000, 0x4000, 0x40000, 0x100000
 _MNT_DETACH = 2
+_PR_SET_PDEATHSIG = 1
+REBOOT = 3
 # mem(4) device numbers that every Linux has.
 _DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 
@@ -133,6 +137,9 @@ def _make_root(spec: dict[str, Any], name: str) -> None:
             cover = covers / key.replace("/", ".")
             cover.write_text(f"{value}\n")
             _bind(cover, covered)
+    for folder in spec.get("read_only", []):
+        _bind(root / folder.lstrip("/"), root / folder.lstrip("/"))
+        _mount("none", root / folder.lstrip("/"), None, _MS_BIND | _MS_REMOUNT | _MS_RDONLY)
     socket.sethostname(name)
     os.chdir(root)
     _call("pivot_root", ".", ".")
@@ -159,13 +166,26 @@ def _become_init(spec: dict[str, Any]) -> None:
         _make_root(spec["root"], spec["name"])
         os.environ.clear()
         os.environ.update(
-            PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", HOME="/root", LANG="C.UTF-8"
+            PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            HOME="/root",
+            LANG="C.UTF-8",
+            **spec.get("environment", {}),
         )
     else:
         _mount("proc", Path("/proc"), "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
     for command in spec.get("before", []):
         subprocess.run(command, check=True)
     os.execvp(spec["init"][0], spec["init"])  # noqa: S606
+
+
+def _end_with_parent() -> None:
+    _call("prctl", ctypes.c_int(_PR_SET_PDEATHSIG), ctypes.c_ulong(signal.SIGKILL))
+
+
+def _stay(child: int) -> None:
+    """Wait for process 1 of a host. The kernel ends it with SIGHUP for reboot(2), with SIGINT for power off."""
+    _, status = os.waitpid(child, 0)
+    os._exit(REBOOT if os.waitstatus_to_exitcode(status) == -signal.SIGHUP else 0)
 
 
 def main() -> None:
@@ -176,11 +196,17 @@ def main() -> None:
     for name in spec["namespaces"]:
         flags |= _NAMESPACES[name]
     _call("unshare", ctypes.c_int(flags))
+    if spec.get("attached"):
+        _end_with_parent()
     child = os.fork()
     if child:
         print(child, flush=True)
+        if spec.get("attached"):
+            _stay(child)
         os._exit(0)
     try:
+        if spec.get("attached"):
+            _end_with_parent()
         _become_init(spec)
     except (OSError, subprocess.CalledProcessError) as error:
         print(f"boot of {spec['name']}: {error}", file=sys.stderr, flush=True)

@@ -47,34 +47,34 @@ def hierarchies() -> tuple[Hierarchy, ...]:
     return tuple(found)
 
 
-def folders(name: str) -> list[Path]:
+def folders(name: str, parent: str = CGROUP) -> list[Path]:
     """The folder of one group (`a100-none`, `control-plane`) in each hierarchy."""
-    return [hierarchy.mountpoint / CGROUP / name for hierarchy in hierarchies()]
+    return [hierarchy.mountpoint / parent / name for hierarchy in hierarchies()]
 
 
-def create(name: str) -> list[Path]:
+def create(name: str, parent: str = CGROUP) -> list[Path]:
     """Make a group ready to take processes; returns the folders whose cgroup.procs they join."""
     for hierarchy in hierarchies():
-        parent = hierarchy.mountpoint / CGROUP
-        (parent / name).mkdir(parents=True, exist_ok=True)
+        above = hierarchy.mountpoint / parent
+        (above / name).mkdir(parents=True, exist_ok=True)
         if hierarchy.is_v2 and len(hierarchies()) > 1:
             continue  # hybrid: the v1 hierarchies have the controllers, the machine's v2 tree is left as it is
         if hierarchy.is_v2:
-            for folder in (hierarchy.mountpoint, parent):
+            for folder in (hierarchy.mountpoint, above):
                 available = (folder / "cgroup.controllers").read_text().split()
                 (folder / "cgroup.subtree_control").write_text(" ".join(f"+{word}" for word in available))
         elif "cpuset" in hierarchy.options.split(","):
             # A new v1 cpuset is empty, and no process may enter an empty one.
-            for folder in (parent, parent / name):
+            for folder in (above, above / name):
                 for file in ("cpuset.cpus", "cpuset.mems"):
                     (folder / file).write_text((folder.parent / file).read_text())
-    return folders(name)
+    return folders(name, parent)
 
 
-def processes(name: str) -> set[int]:
+def processes(name: str, parent: str = CGROUP) -> set[int]:
     """Pids (as the machine sees them) of every process in a group and its descendants."""
     found: set[int] = set()
-    for folder in folders(name):
+    for folder in folders(name, parent):
         if not folder.exists():
             continue
         for file in folder.rglob("cgroup.procs"):
@@ -85,9 +85,9 @@ def processes(name: str) -> set[int]:
     return found
 
 
-def remove(name: str = "") -> None:
+def remove(name: str = "", parent: str = CGROUP) -> None:
     """Remove a group and all below it (everything of the lab without a name); its processes must be gone."""
-    tops = folders(name) if name else [hierarchy.mountpoint / CGROUP for hierarchy in hierarchies()]
+    tops = folders(name, parent)
 
     def gone() -> bool:
         for top in tops:
@@ -101,7 +101,7 @@ def remove(name: str = "") -> None:
                     break  # a process that was just killed still counts for a moment
         return not any(top.exists() for top in tops)
 
-    wait_until(gone, f"removal of the control groups {CGROUP}/{name}", 20, every_s=0.05)
+    wait_until(gone, f"removal of the control groups {parent}/{name}", 20, every_s=0.05)
 
 
 def memory_mib(name: str) -> float:

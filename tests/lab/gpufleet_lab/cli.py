@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from . import artifacts, cgroups, controlplane, hostfiles, hosts, network, procs, selfcheck
+from . import artifacts, cgroups, controlplane, hostfiles, hosts, network, procs, realhosts, selfcheck
 from .console import say, step
 from .settings import CACHE, HOSTS, KUBECONFIG, RUN_DIR, HostSpec, LabError, host_by_name
 from .shell import locked
@@ -81,6 +81,27 @@ def down() -> None:
                 entry.unlink()
 
 
+def down_all() -> None:
+    """The cluster, its hosts, and the hosts that are none of it."""
+    down()
+    realhosts.down()
+
+
+def _real_hosts(arguments: argparse.Namespace) -> None:
+    operation = arguments.operation
+    if operation in ("up", "down", "status"):
+        {"up": lambda: realhosts.up(arguments.names), "down": realhosts.down, "status": realhosts.status}[operation]()
+        return
+    actions = {
+        "start": realhosts.start,
+        "powercut": realhosts.power_cut,
+        "reinstall": realhosts.reinstall,
+        "supply": realhosts.supply,
+    }
+    for name in arguments.names:
+        actions[operation](realhosts.by_name(name))
+
+
 def status() -> None:
     """A table of what runs, with its memory."""
     rows = [("name", "address", "runs", "node", "memory MiB", "GPUs")]
@@ -126,6 +147,9 @@ def _parser() -> argparse.ArgumentParser:
     host = commands.add_parser("host", help="one host's power")
     host.add_argument("operation", choices=["start", "stop", "powercut"])
     host.add_argument("name")
+    real = commands.add_parser("hosts", help="hosts with systemd and without a driver, apart from the cluster")
+    real.add_argument("operation", choices=["up", "down", "status", "start", "powercut", "reinstall", "supply"])
+    real.add_argument("names", nargs="*", metavar="HOST")
     execute = commands.add_parser("exec", help="run a command on a host: exec NAME -- COMMAND")
     execute.add_argument("name")
     execute.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND")
@@ -165,7 +189,8 @@ def main() -> int:
             "build": artifacts.build,
             "up": lambda: up(arguments.hosts),
             "images": lambda: images(arguments.hosts),
-            "down": down,
+            "down": down_all,
+            "hosts": lambda: _real_hosts(arguments),
             "status": status,
             "host": lambda: _host(arguments),
             "selfcheck": lambda: selfcheck.check_cycle(up, down) if arguments.cycle else selfcheck.check_running(),

@@ -118,7 +118,7 @@ def _boot(host: HostSpec, digest: str, lower: list[Path], fresh: bool) -> None:
     boot_id = str(uuid.uuid4())
     spec = _spec(host, lower, boot_id, fresh)
     begin = launch.console_of(host.name).stat().st_size if launch.console_of(host.name).exists() else 0
-    launch.launch(host.name, record_of(host), digest, spec, lambda pid: network.plug(host, pid))
+    launch.launch(host.name, record_of(host), digest, spec, lambda pid: network.plug(pid, host.interface))
     _wait_ready(host, boot_id, begin)
 
 

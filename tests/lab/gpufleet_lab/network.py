@@ -23,8 +23,8 @@ def _addresses() -> set[str]:
     return {entry["local"] for link in shown for entry in link.get("addr_info", [])}
 
 
-def bridge_exists() -> bool:
-    return succeeds("ip", "link", "show", "dev", BRIDGE)
+def bridge_exists(bridge: str = BRIDGE) -> bool:
+    return succeeds("ip", "link", "show", "dev", bridge)
 
 
 def ensure_bridge() -> None:
@@ -47,12 +47,12 @@ def _has_route() -> bool:
     return succeeds("ip", "route", "get", BRIDGE_ADDRESS)
 
 
-def plug(host: HostSpec, pid: int) -> None:
+def plug(pid: int, interface: str, bridge: str = BRIDGE) -> None:
     """Lay the cable between the bridge and the network namespace of a host's process 1 (there called eth0)."""
-    if succeeds("ip", "link", "show", "dev", host.interface):
-        run("ip", "link", "delete", host.interface)
-    run("ip", "link", "add", host.interface, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
-    run("ip", "link", "set", host.interface, "master", BRIDGE, "up")
+    if succeeds("ip", "link", "show", "dev", interface):
+        run("ip", "link", "delete", interface)
+    run("ip", "link", "add", interface, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
+    run("ip", "link", "set", interface, "master", bridge, "up")
 
 
 def host_commands(host: HostSpec) -> list[str]:
@@ -67,10 +67,10 @@ def host_commands(host: HostSpec) -> list[str]:
     ]
 
 
-def remove() -> None:
+def remove(bridge: str = BRIDGE) -> None:
     """Remove bridge, addresses, routes and any cable whose host died while it was being plugged in."""
     for link in json.loads(run("ip", "-json", "link", "show")):
-        if link["ifname"].startswith(f"{BRIDGE}-"):
+        if link["ifname"].startswith(f"{bridge}-"):
             run("ip", "link", "delete", link["ifname"])
-    if bridge_exists():
-        run("ip", "link", "delete", BRIDGE)
+    if bridge_exists(bridge):
+        run("ip", "link", "delete", bridge)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import cgroups
 from .console import say
-from .settings import LabError
+from .settings import CGROUP, LabError
 from .shell import wait_until, write
 
 
@@ -49,7 +49,7 @@ def load(path: Path) -> Init | None:
     return init if init.alive() else None
 
 
-def end_group(name: str, record: Path, grace_s: float = 0) -> None:
+def end_group(name: str, record: Path, grace_s: float = 0, parent: str = CGROUP) -> None:
     """End process 1 (politely first when `grace_s`), then whatever is left in the control group, then the group.
 
     Process 1 of a pid namespace takes all others with it; the sweep catches what was started halfway.
@@ -65,7 +65,7 @@ def end_group(name: str, record: Path, grace_s: float = 0) -> None:
         os.kill(init.pid, signal.SIGKILL)
 
     def swept() -> bool:
-        pids = {pid for pid in cgroups.processes(name) if start_time(pid) is not None}
+        pids = {pid for pid in cgroups.processes(name, parent) if start_time(pid) is not None}
         for pid in pids:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -74,5 +74,5 @@ def end_group(name: str, record: Path, grace_s: float = 0) -> None:
         return not pids
 
     wait_until(swept, f"end of all processes of {name}", 30, every_s=0.05)
-    cgroups.remove(name)
+    cgroups.remove(name, parent)
     record.unlink(missing_ok=True)
