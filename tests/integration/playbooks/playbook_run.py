@@ -44,7 +44,7 @@ def play(
     simulated: SimulatedHost | None = None,
     **everywhere: Any,
 ) -> Run:
-    """Run gpufleet.mig.PLAYBOOK; what it would leave in /var/lib or /usr/local/lib stays in a mount of its own."""
+    """Run gpufleet.mig.PLAYBOOK, or a file; what it would leave in /var/lib stays in a mount of its own."""
     inventory = folder / "inventory.yml"
     inventory.write_text(json.dumps({"all": {"hosts": hosts, "vars": everywhere}}))
     output = folder / "output"
@@ -59,7 +59,7 @@ def play(
         str(Path(sys.executable).with_name("ansible-playbook")),
         "-i",
         str(inventory),
-        f"gpufleet.mig.{playbook}",
+        playbook if playbook.endswith(".yml") else f"gpufleet.mig.{playbook}",
     ]
     alone = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /var/lib && exec "$@"', "sh"] if simulated else []
     done = subprocess.run(
