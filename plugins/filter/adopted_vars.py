@@ -21,7 +21,9 @@ options:
     elements: dict
     required: true
   labels:
-    description: Labels of the host's node, of which C(nvidia.com/mig.strategy) gives C(mig_strategy).
+    description:
+      - Labels of the host's node, of which C(nvidia.com/mig.strategy) gives C(mig_strategy). Feature discovery sets no
+        such label for V(none).
     type: dict
     default: {}
 seealso:

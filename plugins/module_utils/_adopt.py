@@ -21,6 +21,8 @@ Gpu = dict[str, Any]
 Layout = list[dict[str, Any]]
 
 STRATEGY_LABEL = "nvidia.com/mig.strategy"
+COUNT_LABEL = "nvidia.com/gpu.count"
+"""Feature discovery sets it under every strategy, and the label of the strategy only where that is not none."""
 STRATEGIES = ("none", "single", "mixed")
 
 
@@ -47,7 +49,8 @@ def adopted_vars(gpus: Sequence[Gpu], labels: dict[str, str] | None = None) -> d
     """The host's variables: mig_layout, mig_strategy where the node's labels say one, and mig_unlisted_gpus where a GPU
     is left out, because the inventory may say elsewhere that such GPUs are disabled or refused."""
     found: dict[str, Any] = {"mig_layout": adopted_layout(gpus)}
-    strategy = (labels or {}).get(STRATEGY_LABEL)
+    shown = labels or {}
+    strategy = shown.get(STRATEGY_LABEL, "none" if COUNT_LABEL in shown else None)
     if strategy in STRATEGIES:
         found["mig_strategy"] = strategy
     if left_out(gpus):

@@ -128,6 +128,8 @@ def test_the_strategy_comes_from_the_nodes_label() -> None:
     assert adopted_vars([no_mig_gpu()], {label: "single"})["mig_strategy"] == "single"
     assert "mig_strategy" not in adopted_vars([no_mig_gpu()], {label: "other"})
     assert "mig_strategy" not in adopted_vars([no_mig_gpu()])
+    # feature discovery sets no label for the strategy none
+    assert adopted_vars([no_mig_gpu()], {"nvidia.com/gpu.count": "1"})["mig_strategy"] == "none"
 
 
 def test_places_that_were_not_read_are_refused() -> None:
