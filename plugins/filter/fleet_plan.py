@@ -16,7 +16,7 @@ description:
     refusals and waves. Nothing is touched, and no GPU, driver or cluster is needed.
   - What is wrong with one host's variables refuses that host and does not stop the others' plan.
   - The playbook C(gpufleet.mig.plan) gathers the input and shows the result.
-positional: waves, max_unavailable, clusters
+positional: waves, max_unavailable, clusters, min_available
 options:
   _input:
     description:
@@ -43,7 +43,7 @@ options:
     elements: raw
     default: [1, "10%", "25%", "100%"]
   max_unavailable:
-    description: How many hosts of a wave may be out at a time, a number or a share of all hosts.
+    description: How many hosts of a wave may be out at a time, a number or a share of the hosts of their cluster.
     type: raw
     default: 1
   clusters:
@@ -53,6 +53,12 @@ options:
     type: list
     elements: list
     default: []
+  min_available:
+    description:
+      - What each cluster must offer at any time, a count per C(nvidia.com) resource. Hosts go in an order that holds
+        it, that of the input where it does.
+    type: dict
+    default: {}
 seealso:
   - plugin: gpufleet.mig.plan
     plugin_type: filter
@@ -158,8 +164,10 @@ _value:
       elements: dict
     waves:
       description:
-        - C(gates) (cumulative numbers of hosts), C(max_unavailable), and C(waves), each with C(number), C(hosts) and
-          C(left), what new pods can count on per resource key while it is worked on, at worst.
+        - C(waves), one cluster after the other, each with C(number), C(hosts) in their order, C(out) (how many of them
+          at a time) and C(left), what new pods of the cluster can count on per resource key while it is worked on, at
+          worst.
+        - C(refused) has a sentence for each cluster in which no order holds O(min_available).
       type: dict
 """
 
@@ -176,7 +184,13 @@ from ansible_collections.gpufleet.mig.plugins.module_utils._waves import DEFAULT
 LEAVES = (str, int, bool, float, type(None))
 
 
-def fleet_plan(hosts: Any, waves: Any = DEFAULT_GATES, max_unavailable: Any = 1, clusters: Any = ()) -> dict[str, Any]:
+def fleet_plan(
+    hosts: Any,
+    waves: Any = DEFAULT_GATES,
+    max_unavailable: Any = 1,
+    clusters: Any = (),
+    min_available: Any = None,
+) -> dict[str, Any]:
     """See DOCUMENTATION. AnsibleFilterError carries the sentence for input or settings that cannot be read."""
     if not isinstance(hosts, list) or not all(isinstance(host, Mapping) and "host" in host for host in hosts):
         raise AnsibleFilterError("gpufleet.mig.fleet_plan works on a list of mappings that each have the key host.")
@@ -184,7 +198,13 @@ def fleet_plan(hosts: Any, waves: Any = DEFAULT_GATES, max_unavailable: Any = 1,
     gc.disable()  # the plan of a large fleet is millions of objects that all stay: looking for garbage takes a quarter
     try:
         answers = _plain(list(clusters))
-        return plan_fleet(_plain(hosts), waves=waves, max_unavailable=max_unavailable, clusters=answers)
+        return plan_fleet(
+            _plain(hosts),
+            waves=waves,
+            max_unavailable=max_unavailable,
+            min_available=_plain(min_available),
+            clusters=answers,
+        )
     except MigError as error:
         raise AnsibleFilterError(f"gpufleet.mig.fleet_plan: {error}") from error
     finally:

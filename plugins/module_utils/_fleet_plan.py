@@ -8,15 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.gpufleet.mig.plugins.module_utils._budget import read_max_unavailable
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 from ansible_collections.gpufleet.mig.plugins.module_utils._host_plan import PENDING, report
-from ansible_collections.gpufleet.mig.plugins.module_utils._waves import (
-    DEFAULT_GATES,
-    capacity_left,
-    read_waves,
-    split,
-)
+from ansible_collections.gpufleet.mig.plugins.module_utils._wave_plan import plan_waves
+from ansible_collections.gpufleet.mig.plugins.module_utils._waves import DEFAULT_GATES
 
 Report = dict[str, Any]
 
@@ -28,6 +23,7 @@ def plan_fleet(
     *,
     waves: Any = DEFAULT_GATES,
     max_unavailable: Any = 1,
+    min_available: Any = None,
     clusters: Iterable[tuple[Sequence[str], Mapping[str, Any]]] = (),
 ) -> Report:
     """The plan of the fleet; the filter fleet_plan documents its shape. MigError for settings that cannot be read."""
@@ -40,7 +36,7 @@ def plan_fleet(
         "destroy": _against_limit(going, hosts),
         "refused": _with_reason(reports, "refused"),
         "not_planned": _with_reason(reports, "not_planned"),
-        "waves": _waves(reports, waves, max_unavailable),
+        "waves": plan_waves(_by_cluster(hosts, reports, answers), waves, max_unavailable, min_available),
         "hosts": reports,
     }
 
@@ -114,22 +110,13 @@ def _totals(reports: Sequence[Report]) -> Report:
     }
 
 
-def _waves(reports: Sequence[Report], raw: Any, unavailable: Any) -> Report:
-    """Only hosts that change are in a wave, in the order of the inventory; names are those of hosts."""
-    pending = [one["host"] for one in reports if one["status"] in PENDING]
-    others = [one["host"] for one in reports if one["status"] not in PENDING]
-    gates = read_waves(raw, len(pending))
-    out = read_max_unavailable(unavailable, len(reports))
-    offered = {
-        side: {one["host"]: {key: sides[side] for key, sides in (one["resources"] or {}).items()} for one in reports}
-        for side in ("before", "after")
-    }
-    waves = split(pending, gates)
-    left = capacity_left(waves, others, offered["before"], offered["after"], out)
-    return {
-        "gates": gates,
-        "max_unavailable": out,
-        "waves": [
-            {"number": number, "hosts": wave, "left": keys} for number, (wave, keys) in enumerate(zip(waves, left), 1)
-        ],
-    }
+def _by_cluster(
+    hosts: Sequence[Mapping[str, Any]], reports: Sequence[Report], answers: Mapping[tuple[str, ...], Mapping[str, Any]]
+) -> list[list[tuple[Report, Mapping[str, Any]]]]:
+    """The reports of each cluster with what their nodes show; hosts of which no cluster was asked are one of them."""
+    found: dict[tuple[str, ...], list[tuple[Report, Mapping[str, Any]]]] = {}
+    for host, one in zip(hosts, reports):
+        name = tuple(host.get("cluster") or ())
+        node = ((answers.get(name) or {}).get("nodes") or {}).get(one["node"]) or {}
+        found.setdefault(name, []).append((one, node if node.get("exists") else {}))
+    return list(found.values())

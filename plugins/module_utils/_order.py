@@ -83,7 +83,7 @@ def put(
     changes = [_budget.Change(name, {}, {}) if now[name].out else _change(now[name], after[name]) for name in others]
     gates = _waves.read_waves(waves, len(going))
     sizes = _waves.batch_sizes(gates, at_once)
-    behind = _behind(sizes, len(left))
+    behind = _waves.behind(sizes, len(left))
     zones = _zones(everything, going, topology_key)
 
     def arrange(tried: Sequence[_budget.Change]) -> Sequence[_budget.Change]:
@@ -95,17 +95,6 @@ def put(
 
 def _change(node: _budget.Node, after: _budget.Offers) -> _budget.Change:
     return _budget.Change(node.name, node.offers, after)
-
-
-def _behind(sizes: Sequence[int], places: int) -> list[int]:
-    """What is left of the batches behind the first `places`."""
-    rest = []
-    for size in sizes:
-        taken = min(size, places)
-        places -= taken
-        if size > taken:
-            rest.append(size - taken)
-    return rest
 
 
 def _zones(nodes: Mapping[str, Node], going: Sequence[str], key: str | None) -> dict[str, str]:

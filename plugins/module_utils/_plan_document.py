@@ -12,7 +12,6 @@ from ansible_collections.gpufleet.mig.plugins.module_utils._markdown import bull
 from ansible_collections.gpufleet.mig.plugins.module_utils._plan_words import (
     STATES,
     capacity,
-    count,
     gpu_lines,
     gpu_title,
     label_digest,
@@ -40,10 +39,9 @@ def text(plan: Part) -> str:
     if unchanged:
         lines += ["", f"{STATES['unchanged']}: {', '.join(unchanged)}"]
     lines += ["", "FLEET", *(f"  allocatable {line}" for line in _fleet_lines(plan))]
-    waves = plan["waves"]
-    for wave in waves["waves"]:
+    for wave in _waves(plan):
         lines.append(f"  wave {wave['number']}: {_many(wave['hosts'])}")
-        lines.append(f"    {_out(plan, wave)}: left for new pods {capacity(wave['left'])}")
+        lines.append(f"    with {wave['out']} of them out at a time: left for new pods {capacity(wave['left'])}")
     return "\n".join(lines)
 
 
@@ -51,12 +49,12 @@ def _names(plan: Part, status: str) -> list[str]:
     return [host["host"] for host in plan["hosts"] if host["status"] == status]
 
 
+def _waves(plan: Part) -> list[Part]:
+    return list(plan["waves"]["waves"])
+
+
 def _many(names: Sequence[str]) -> str:
     return f"{len(names)} host{'' if len(names) == 1 else 's'}: {', '.join(names)}"
-
-
-def _out(plan: Part, wave: Part) -> str:
-    return f"with {min(plan['waves']['max_unavailable'], len(wave['hosts']))} of them out at a time"
 
 
 def _fleet_lines(plan: Part) -> list[str]:
@@ -96,12 +94,11 @@ def markdown(plan: Part) -> str:
         ("resource", "before", "after"),
         [(f"`{key}`", sides["before"], sides["after"]) for key, sides in plan["fleet"]["resources"].items()],
     )
-    if plan["waves"]["waves"]:
-        out = count(plan["waves"]["max_unavailable"], "host")
-        lines += ["", "## Waves", "", f"At most {out} of a wave at a time; only hosts that change are counted.", ""]
+    if _waves(plan):
+        lines += ["", "## Waves", "", "Only hosts that change are counted.", ""]
         lines += table(
-            ("wave", "hosts", "left for new pods, at least"),
-            [(wave["number"], _many(wave["hosts"]), capacity(wave["left"])) for wave in plan["waves"]["waves"]],
+            ("wave", "hosts", "out at a time", "left for new pods, at least"),
+            [(each["number"], _many(each["hosts"]), each["out"], capacity(each["left"])) for each in _waves(plan)],
         )
     if plan["destroy"]["instances"]:
         lines += ["", "## Instances that go", "", *bullets(plan["destroy"]["instances"])]

@@ -56,6 +56,7 @@ def summary(plan: Part) -> list[str]:
             f"mig_max_destroy is {going['most']} and {going['count']} instances would go: gpufleet.mig.site stops "
             "before anything is touched, unless mig_confirm_destroy is true."
         )
+    lines += [f"The roll-out is refused: {reason}" for reason in plan["waves"]["refused"]]
     return lines
 
 

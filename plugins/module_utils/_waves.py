@@ -73,6 +73,17 @@ def batch_sizes(gates: Sequence[int], at_once: int) -> list[int]:
     return sizes
 
 
+def behind(sizes: Sequence[int], places: int) -> list[int]:
+    """What is left of the batches behind the first `places`."""
+    rest = []
+    for size in sizes:
+        taken = min(size, places)
+        places -= taken
+        if size > taken:
+            rest.append(size - taken)
+    return rest
+
+
 def spread(nodes: Sequence[Node], sizes: Sequence[int], zone: Callable[[Node], str]) -> list[Node]:
     """`nodes` so that the nodes of a batch, or single ones that follow each other, are of different zones if possible.
 

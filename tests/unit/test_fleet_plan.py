@@ -154,6 +154,69 @@ def test_the_smallest_limit_of_any_host_is_that_of_the_run() -> None:
         plan_fleet(hosts)
 
 
+SMALL = "nvidia.com/mig-1g.10gb"
+
+
+def halves(name: str, **more: Any) -> dict[str, Any]:
+    """A host of four halves that becomes one of fourteen 1g.10gb."""
+    parts = []
+    for index in (0, 1):
+        on = gpu(A100, index)
+        parts.append(standing(on, *(instance(on, "3g.40gb", start) for start in (0, 4))))
+    return host(name, gpus=parts, **more)
+
+
+def order_of(plan: dict[str, Any]) -> list[list[str]]:
+    return [wave["hosts"] for wave in plan["waves"]["waves"]]
+
+
+def test_who_gains_goes_first_where_that_holds_the_minimum() -> None:
+    hosts = [host("loses", layout=HALVES), halves("gains"), host("stays")]
+    assert order_of(plan_fleet(hosts)) == [["loses"], ["gains"]]
+    assert order_of(plan_fleet(hosts, min_available={SMALL: 14})) == [["loses"], ["gains"]]
+    plan = plan_fleet(hosts, min_available={SMALL: 28})
+    assert order_of(plan) == [["gains"], ["loses"]]
+    assert [wave["left"][SMALL] for wave in plan["waves"]["waves"]] == [28, 28]
+    assert plan["waves"]["refused"] == []
+
+
+def test_a_minimum_that_no_order_holds_is_refused() -> None:
+    plan = plan_fleet([host("loses", layout=HALVES), halves("gains"), host("stays")], min_available={SMALL: "29"})
+    (reason,) = plan["waves"]["refused"]
+    assert "No order of the 2 nodes keeps 29 nvidia.com/mig-1g.10gb available" in reason
+    assert f"The roll-out is refused: {reason}" in text(plan)
+    assert f"The roll-out is refused: {reason}" in markdown(plan)
+    with pytest.raises(MigError, match="mig_min_available"):
+        plan_fleet([host("stays")], min_available=[SMALL])
+
+
+def test_what_the_nodes_show_counts_in_the_order() -> None:
+    """A node that is out already takes nothing away; one that an earlier run left in the middle comes first."""
+
+    def first(**of_left: Any) -> list[list[str]]:
+        shown = {"exists": True, "ready": True, "schedulable": True, "allocatable": {SMALL: 14}, "labels": None}
+        nodes = {"loses": shown, "left": {**shown, **of_left}}
+        hosts = [host(name, layout=HALVES, cluster=["prod", ""]) for name in nodes]
+        return order_of(plan_fleet(hosts, clusters=[(["prod", ""], {"nodes": nodes})], min_available={SMALL: 0}))
+
+    assert first() == [["loses"], ["left"]]
+    assert first(rollout={"run": "1", "phase": "cordoned", "failed": False}, schedulable=False) == [["left"], ["loses"]]
+
+
+def test_every_cluster_is_for_itself() -> None:
+    east, west = {"cluster": ["east", ""], "layout": HALVES}, {"cluster": ["west", ""], "layout": HALVES}
+    hosts = [host("e1", **east), host("w1", **west), host("e2", **east), host("slurm", kubernetes=False, layout=HALVES)]
+    plan = plan_fleet(hosts, waves=["100%"], max_unavailable="100%", min_available={SMALL: 14})
+    assert [(wave["number"], wave["hosts"], wave["out"]) for wave in plan["waves"]["waves"]] == [
+        (1, ["e1", "e2"], 2),
+        (2, ["w1"], 1),
+        (3, ["slurm"], 1),
+    ]
+    assert len(plan["waves"]["refused"]) == 2
+    one_at_a_time = plan_fleet(hosts, waves=["100%"], min_available={SMALL: 14})["waves"]["refused"]
+    assert len(one_at_a_time) == 2, "e2 cannot go when e1 has lost its own"
+
+
 def given(**devices: list[str]) -> dict[str, Any]:
     """What the kubelet gave to pods, by UID."""
     entries = [

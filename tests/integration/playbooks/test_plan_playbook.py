@@ -94,6 +94,18 @@ def test_the_exit_code_is_what_was_asked_for(tmp_path: Path, hosts: list[str], f
     assert run.code == code, run.printed
 
 
+@pytest.mark.full
+def test_a_minimum_that_no_order_holds_is_refused(tmp_path: Path) -> None:
+    hosts = {"gpu-02": FLEET["gpu-02"]}
+    least = {"nvidia.com/mig-1g.10gb": 1}
+    run = play(tmp_path, "plan", hosts, mig_offline=True, mig_min_available=least)
+    assert run.code == 2
+    assert run.plan["hosts"][0]["status"] == "changes"
+    assert "the roll-out is refused. No order of the 1 nodes keeps 1 nvidia.com/mig-1g.10gb available" in run.printed
+    never = play(tmp_path, "plan", hosts, "-e", "mig_plan_fail_on=never", mig_offline=True, mig_min_available=least)
+    assert never.code == 0
+
+
 @pytest.mark.slow
 @pytest.mark.full
 def test_a_host_that_does_not_answer_is_planned_from_the_inventory_or_named(tmp_path: Path) -> None:
