@@ -38,12 +38,13 @@ def plan_waves(
     refused = []
     for hosts in clusters:
         pending = [report["host"] for report, _shown in hosts if report["status"] in PENDING]
+        gates = read_waves(raw, len(pending))
         out = _budget.read_max_unavailable(unavailable, len(hosts))
         try:
-            pending = _order(hosts, batch_sizes(read_waves(raw, len(pending)), out), minimum)
+            pending = _order(hosts, batch_sizes(gates, out), minimum)
         except MigError as error:
             refused.append(str(error))
-        waves += _waves(hosts, split(pending, read_waves(raw, len(pending))), out)
+        waves += _waves(hosts, split(pending, gates), out)
     return {"waves": [{"number": number, **wave} for number, wave in enumerate(waves, 1)], "refused": refused}
 
 
