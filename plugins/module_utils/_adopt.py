@@ -30,11 +30,14 @@ def adopted_layout(gpus: Sequence[Gpu]) -> Layout:
     GPUs without MIG, and those of `left_out`, are not in it. MigError where the places of instances were not read.
     """
     groups: dict[str, tuple[dict[str, Any], list[int]]] = {}
-    for gpu in _ordered(gpus):
-        if is_mig_capable(gpu) and _why_not(gpu) is None:
-            says = _says(gpu)
-            groups.setdefault(repr(says), (says, []))[1].append(int(gpu["index"]))
+    for gpu, says in adopted_entries(gpus):
+        groups.setdefault(repr(says), (says, []))[1].append(int(gpu["index"]))
     return [{"gpus": _selector(indices), **says} for says, indices in groups.values()]
+
+
+def adopted_entries(gpus: Sequence[Gpu]) -> list[tuple[Gpu, dict[str, Any]]]:
+    """Each GPU of the layout with its entry, but for the selector."""
+    return [(gpu, _says(gpu)) for gpu in _ordered(gpus) if is_mig_capable(gpu) and _why_not(gpu) is None]
 
 
 def left_out(gpus: Sequence[Gpu]) -> list[str]:

@@ -60,10 +60,11 @@ class Target:
 @dataclass
 class Outcome:
     """How the change ended, by UUID: the GPUs whose mode waits for a reboot, each with a sentence that says why, and
-    the GPUs that changed as they were read back."""
+    the GPUs that changed as they were read back. `failure` says what became of those that failed, each alone."""
 
     waiting: dict[str, str] = field(default_factory=dict)
     gpus: dict[str, Gpu] = field(default_factory=dict)
+    failure: MigError | None = None
 
 
 class StepError(MigError):
@@ -79,12 +80,18 @@ class _Stopped(Exception):
 
 
 def apply(
-    nvml: Nvml, gpus: Sequence[Gpu], plan: Mapping[str, Any], journal: Journal, ways: Collection[str], parallel: bool
+    nvml: Nvml,
+    gpus: Sequence[Gpu],
+    plan: Mapping[str, Any],
+    journal: Journal,
+    ways: Collection[str],
+    parallel: bool,
+    each_alone: bool = False,
 ) -> Outcome:
     """Make a feasible plan true on the GPUs that differ, and check it by reading them back.
 
     `ways` are the planner's, and say what may be done for a mode. When a step fails, every GPU goes back to what stood
-    before and MigError says so.
+    before and MigError says so. With `each_alone` only the GPU that failed goes back, and the outcome says so.
     """
     ordered = sorted(gpus, key=lambda gpu: int(gpu["index"]))
     targets = [
@@ -95,12 +102,17 @@ def apply(
     if not targets:
         return Outcome()
     journal.write([{"index": t.before["index"], "uuid": t.uuid, "before": t.before, "after": t.after} for t in targets])
-    work = _Work(nvml, ways, parallel)
+    work = _Work(nvml, ways, parallel, each_alone)
     failures = work.converge(targets)
-    if failures:
+    if not failures:
+        journal.remove()
+        return Outcome(work.waiting, work.read_back)
+    if not each_alone:
         raise _undo(work, targets, failures, journal)
-    journal.remove()
-    return Outcome(work.waiting, work.read_back)
+    done = Outcome(dict(work.waiting), dict(work.read_back))
+    done.failure = _undo(work, [target for target in targets if target.uuid in failures], failures, journal)
+    done.gpus.update(work.read_back)
+    return done
 
 
 def _undo(work: _Work, targets: Sequence[Target], failures: Mapping[str, MigError], journal: Journal) -> MigError:
@@ -135,17 +147,19 @@ class _Work:
     """One change of some GPUs. `waiting` names the GPUs whose mode only a reboot can bring, `read_back` has those that
     are done as they stood then."""
 
-    def __init__(self, nvml: Nvml, ways: Collection[str], parallel: bool) -> None:
+    def __init__(self, nvml: Nvml, ways: Collection[str], parallel: bool, each_alone: bool) -> None:
         self.nvml = nvml
         self.ways = ways
         self.parallel = parallel
+        self._goes_on = each_alone
         self.waiting: dict[str, str] = {}
         self.read_back: dict[str, Gpu] = {}
         self._stop = threading.Event()
         self._undoing = False
 
     def converge(self, targets: Sequence[Target]) -> dict[str, MigError]:
-        """Take each GPU from what stands to what is wanted; the failures by UUID. After one, no GPU goes on."""
+        """Take each GPU from what stands to what is wanted; the failures by UUID. After one, no GPU goes on, but when
+        undoing, or where each is changed alone."""
         unready: dict[str, int] = {}
 
         def make_room(target: Target) -> None:
@@ -155,17 +169,17 @@ class _Work:
                 unready[target.uuid] = status
 
         failures = self._each(targets, make_room)
-        if unready and (self._undoing or not failures):
+        if unready and (self._goes_on or not failures):
             failures.update(self._reset([target for target in targets if target.uuid in unready], unready))
         going_on = [target for target in targets if target.uuid not in failures]
-        if self._undoing or not failures:
+        if self._goes_on or not failures:
             failures.update(self._each(going_on, self._fill_and_check))
         return failures
 
     def put_back(self, targets: Sequence[Target]) -> dict[str, MigError]:
         """Undo, from what is found now; the GPUs for which that failed, by UUID."""
         self._stop.clear()
-        self._undoing = True
+        self._undoing = self._goes_on = True
         self.waiting = {}
         found: list[Target] = []
         failures: dict[str, MigError] = {}
@@ -205,7 +219,7 @@ class _Work:
 
     def _do(self, target: Target, what: str, call: Callable[..., Any], *arguments: Any) -> Any:
         """One call that changes the GPU, named for the user; not begun any more when another GPU has failed."""
-        if self._stop.is_set() and not self._undoing:
+        if self._stop.is_set() and not self._goes_on:
             raise _Stopped
         try:
             return call(*arguments)

@@ -85,13 +85,19 @@ class Reading:
     complete: bool
 
 
-def read_host(nvml: Nvml) -> Reading:
-    """All GPUs of this host in the order of their index, as the design's section 5 has them."""
+def read_host(nvml: Nvml, lost: list[str] | None = None) -> Reading:
+    """All GPUs of this host in the order of their index, as the design's section 5 has them.
+
+    A GPU that cannot be read is an error; given a list `lost`, it gets a sentence there and is left out.
+    """
     gpus, complete = [], True
     for index in range(int(nvml.call("nvmlDeviceGetCount"))):
         try:
             gpu, whole = _read(nvml, index, nvml.call("nvmlDeviceGetHandleByIndex", index))
         except NvmlError as error:
+            if lost is not None:
+                lost.append(f"GPU {index} of this host cannot be read ({error}).")
+                continue
             if error.code != GPU_IS_LOST:
                 raise
             raise MigError(
@@ -107,6 +113,7 @@ def read_host(nvml: Nvml) -> Reading:
         "driver_version": nvml.driver_version(),
         "cuda_version": None if cuda is None else f"{cuda // 1000}.{cuda % 1000 // 10}",
         "machine": _host.machine(),
+        "systemd": _host.has_systemd(),
         "gpu_mode": _host.gpu_mode(gpus[0]["pci_bus_id"]) if gpus else "unknown",
     }
     return Reading(gpus, host, complete)
@@ -129,6 +136,7 @@ def _read(nvml: Nvml, index: int, device: Any) -> tuple[Gpu, bool]:
         "uuid": text(nvml.call("nvmlDeviceGetUUID", device)),
         "pci_bus_id": text(pci.busId).upper(),
         "pci_device_id": f"0x{pci.pciDeviceId:08X}",
+        "minor": nvml.ask("nvmlDeviceGetMinorNumber", device),
         "name": text(nvml.call("nvmlDeviceGetName", device)),
         "architecture": ARCHITECTURES.get(architecture, "unknown"),
         "compute_capability": None if capability is None else f"{capability[0]}.{capability[1]}",

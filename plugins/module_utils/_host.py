@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -22,6 +23,19 @@ RESET_SECONDS = 300
 def machine() -> str:
     """The product name in the host's firmware tables, "unknown" where it has none."""
     return _read(Path("/sys/class/dmi/id/product_name")) or "unknown"
+
+
+def has_systemd() -> bool:
+    """Whether systemd is the init of this host (sd_booted(3))."""
+    return Path("/run/systemd/system").is_dir()
+
+
+def digest(path: str) -> str | None:
+    """The SHA-256 of a file, None where there is none."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def gpu_mode(pci_bus_id: str) -> str:

@@ -33,7 +33,8 @@ ARGUMENT_SPEC: dict[str, Any] = {
 
 @dataclass
 class HostChange:
-    """One change of one host, from the options of a module. `warnings` are sentences for the user."""
+    """One change of one host, from the options of a module. `warnings` are sentences for the user, `failure` what
+    became of GPUs that failed where each is changed alone."""
 
     nvml: Nvml
     journal: Journal
@@ -42,17 +43,21 @@ class HostChange:
     check_mode: bool
     interrupted: dict[str, Any] | None
     warnings: list[str] = field(default_factory=list)
+    failure: MigError | None = None
 
     @classmethod
     @contextmanager
-    def begin(cls, params: Mapping[str, Any], check_mode: bool) -> Iterator[HostChange]:
-        """Lock the host against other changes, open NVML and read all GPUs. Check mode leaves no trace."""
+    def begin(cls, params: Mapping[str, Any], check_mode: bool, lost: list[str] | None = None) -> Iterator[HostChange]:
+        """Lock the host against other changes, open NVML and read all GPUs. Check mode leaves no trace.
+
+        Given a list `lost`, GPUs that cannot be read are named there and left out.
+        """
         journal = Journal(params["journal"])
         with ExitStack() as stack:
             nvml = stack.enter_context(Nvml.open())
             if not check_mode:
                 stack.enter_context(journal.locked())
-            reading = read_host(nvml)
+            reading = read_host(nvml, lost)
             if not reading.complete:
                 raise MigError("The GPUs of this host can only be changed by root: run this as root (become: true).")
             interrupted = journal.read()
@@ -61,7 +66,7 @@ class HostChange:
                 change.warnings.append(left_behind(interrupted))
             yield change
 
-    def carry_out(self, plan: Mapping[str, Any]) -> dict[str, Any]:
+    def carry_out(self, plan: Mapping[str, Any], each_alone: bool = False) -> dict[str, Any]:
         """Apply the plan, or foretell it in check mode; the module's return values."""
         refuse_unsafe(plan)
         before = self.reading.gpus
@@ -69,12 +74,12 @@ class HostChange:
         if differing(before, after):
             self.nvml.check_can_change()
             if not self.check_mode:
-                outcome = apply(
-                    self.nvml, before, plan, self.journal, self.params["mode_changes"], self.params["parallel"]
-                )
+                ways, parallel = self.params["mode_changes"], self.params["parallel"]
+                outcome = apply(self.nvml, before, plan, self.journal, ways, parallel, each_alone)
                 self.warnings += outcome.waiting.values()
+                self.failure = outcome.failure
                 after = [outcome.gpus.get(gpu["uuid"], gpu) for gpu in before]
-        if self.interrupted is not None and not self.check_mode:
+        if self.interrupted is not None and not self.check_mode and self.failure is None:
             self.journal.remove()
         return {
             "changed": differing(before, after),

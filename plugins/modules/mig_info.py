@@ -28,6 +28,11 @@ options:
       - Folder of the kubelet, which has C(device-plugins/kubelet_internal_checkpoint).
       - By default that of kubeadm, k3s, RKE2, k0s or MicroK8s, whichever is there.
     type: path
+  files:
+    description: Files whose digests are wanted too, so that a role needs no further look at the host.
+    type: list
+    elements: path
+    default: []
 extends_documentation_fragment:
   - gpufleet.mig.mig_host
   - ansible.builtin.action_common_attributes
@@ -67,6 +72,7 @@ gpus:
     uuid: {description: UUID of the GPU., type: str, returned: always}
     pci_bus_id: {description: PCI address as NVML writes it., type: str, returned: always, sample: "00000000:07:00.0"}
     pci_device_id: {description: PCI device and vendor id., type: str, returned: always, sample: "0x233010DE"}
+    minor: {description: Minor number of its device node., type: int, returned: always, sample: 0}
     name: {description: Name of the model., type: str, returned: always, sample: NVIDIA H100 80GB HBM3}
     architecture: {description: Architecture in lower case., type: str, returned: always, sample: hopper}
     compute_capability: {description: CUDA compute capability., type: str, returned: always, sample: "9.0"}
@@ -105,10 +111,14 @@ gpus:
               processes: [{pid: 4242, name: python}]
     processes: {description: Processes that use the whole GPU., type: list, elements: dict, returned: always}
 host:
-  description: The host, with C(driver_version), C(cuda_version), C(machine) and C(gpu_mode).
+  description: The host, with C(driver_version), C(cuda_version), C(machine), C(gpu_mode) and C(systemd).
   returned: success
   type: dict
-  sample: {driver_version: 580.82.07, cuda_version: "13.0", machine: DGXA100, gpu_mode: compute}
+  sample: {driver_version: 580.82.07, cuda_version: "13.0", machine: DGXA100, gpu_mode: compute, systemd: true}
+files:
+  description: The SHA-256 of each file of O(files), V(null) where it is not there.
+  returned: success
+  type: dict
 pod_devices:
   description: What M(gpufleet.mig.pod_devices_info) returns, C(checkpoint) and C(processes).
   returned: when O(pod_devices) is true
@@ -132,12 +142,16 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.gpufleet.mig.plugins.module_utils import _pod_devices
+from ansible_collections.gpufleet.mig.plugins.module_utils import _host, _pod_devices
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 from ansible_collections.gpufleet.mig.plugins.module_utils._gpu_reader import read_host
 from ansible_collections.gpufleet.mig.plugins.module_utils._nvml import Nvml
 
-ARGUMENT_SPEC: dict[str, Any] = {"pod_devices": {"type": "bool", "default": False}, "kubelet_dir": {"type": "path"}}
+ARGUMENT_SPEC: dict[str, Any] = {
+    "pod_devices": {"type": "bool", "default": False},
+    "kubelet_dir": {"type": "path"},
+    "files": {"type": "list", "elements": "path", "default": []},
+}
 
 UNSEEN = [
     "places of GPU instances, and GPU instances without compute instances: only root may read them (become: true)"
@@ -159,6 +173,7 @@ def main() -> None:
         changed=False,
         gpus=reading.gpus,
         host=reading.host,
+        files={path: _host.digest(path) for path in module.params["files"]},
         complete=reading.complete,
         missing=[] if reading.complete else UNSEEN,
         **extra,

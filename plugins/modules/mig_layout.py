@@ -47,6 +47,11 @@ options:
     type: str
     choices: [keep, disable, fail]
     default: keep
+  metrics:
+    description:
+      - Folder of node_exporter's textfile collector. What stands then, and whether this change reached its layout, is
+        written there.
+    type: path
 extends_documentation_fragment:
   - gpufleet.mig.mig_host
   - gpufleet.mig.mig_host.change
@@ -156,7 +161,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.gpufleet.mig.plugins.module_utils import _host_change, _progress
+from ansible_collections.gpufleet.mig.plugins.module_utils import _boot, _host_change, _metrics, _progress
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 from ansible_collections.gpufleet.mig.plugins.module_utils._planner import plan_host
 
@@ -165,6 +170,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "layout": {"type": "raw", "required": True},
     "layouts": {"type": "dict", "default": {}},
     "unlisted_gpus": {"type": "str", "choices": ["keep", "disable", "fail"], "default": "keep"},
+    "metrics": {"type": "path"},
 }
 
 
@@ -172,6 +178,7 @@ def main() -> None:
     """Read, plan, apply, report."""
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     params, started = module.params, time.monotonic()
+    folder = None if module.check_mode else params["metrics"]
     try:
         with _host_change.HostChange.begin(params, module.check_mode) as change:
             plan = plan_host(
@@ -183,10 +190,19 @@ def main() -> None:
             )
             result = change.carry_out(plan)
     except MigError as error:
+        for sentence in _metrics.keep(folder, _metrics.APPLY_FILE, _metrics.apply_metrics(False)):
+            module.warn(sentence)
         module.fail_json(msg=str(error), **error.context)
-    for sentence in change.warnings:
+    for sentence in change.warnings + _keep_metrics(folder, result):
         module.warn(sentence)
     module.exit_json(**result, gpufleet=[_progress.line(None, "partitioned", seconds=time.monotonic() - started)])
+
+
+def _keep_metrics(folder: str | None, result: dict[str, Any]) -> list[str]:
+    waiting = bool(result["reboot_required"])
+    standing = _metrics.layout_metrics(result["gpus"], _boot.digest(result["plan"]["after"]), waiting)
+    said = _metrics.keep(folder, _metrics.LAYOUT_FILE, standing)
+    return said or _metrics.keep(folder, _metrics.APPLY_FILE, _metrics.apply_metrics(not waiting))
 
 
 if __name__ == "__main__":
