@@ -156,6 +156,16 @@ class Lock:
             f"The lock {self.name} in namespace {self.namespace} changes too often to be released; run again."
         )
 
+    def remove(self, *, dry: bool) -> bool:
+        """Delete the Lease; False where there is none. Raises LockHeld where somebody holds it."""
+        lease = self.read()
+        if lease is None:
+            return False
+        held = _lease.read(lease)
+        if held is not None:
+            raise self._refusal(held, 0)
+        return dry or self._kube.delete(self._path, uid=lease["metadata"].get("uid"))
+
     def lost(self, held: _lease.Held | None, me: str) -> LockLost:
         """The sentence for a holder that is none any more."""
         what = f"it is held by {_lease.describe(held)}" if held else "it was released or deleted"

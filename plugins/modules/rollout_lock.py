@@ -28,8 +28,9 @@ options:
       - V(held) takes the lock, or renews it where this run holds it already.
       - V(released) gives it back. A lock that nobody holds is as wanted, one that somebody else holds by now an error.
       - V(shown) only reads.
+      - V(absent) deletes the Lease, for uninstalling. One that somebody holds is an error.
     type: str
-    choices: [held, released, shown]
+    choices: [held, released, shown, absent]
     default: held
   namespace:
     description: Namespace of the Lease. It must exist.
@@ -158,7 +159,7 @@ from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigErr
 
 ARGUMENT_SPEC: dict[str, Any] = {
     **_kube.ARGUMENT_SPEC,
-    "state": {"type": "str", "choices": ["held", "released", "shown"], "default": "held"},
+    "state": {"type": "str", "choices": ["held", "released", "shown", "absent"], "default": "held"},
     "namespace": {"type": "str", "default": _lease.NAMESPACE},
     "name": {"type": "str", "default": _lease.NAME},
     "run": {"type": "str"},
@@ -191,6 +192,8 @@ def main() -> None:
         elif params["state"] == "released":
             given_back = lock.release(me, dry=module.check_mode)
             answer = {"changed": given_back, "holder": None, "since": None, "before": me if given_back else ""}
+        elif params["state"] == "absent":
+            answer = {"changed": lock.remove(dry=module.check_mode), "holder": None, "since": None}
         else:
             found = _lease.read(lock.read())
             answer = {"changed": False, "holder": found and found.holder, "since": found and found.since}

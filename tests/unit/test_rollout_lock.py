@@ -287,3 +287,16 @@ def test_a_node_that_a_dead_run_left_must_be_part_of_this_run(api: Api) -> None:
         assert "gpu-2" not in refused["msg"], "failed nodes wait for a person, and were reported"
     assert holder(api) is None
     assert not lock(api, run="r1", covers=["gpu-1", "gpu-3"]).get("failed")
+
+
+def test_uninstalled_where_nobody_holds_it(api: Api) -> None:
+    assert lock(api, state="absent")["changed"] is False
+    me = lock(api, run="r1")["holder"]
+    refused = lock(api, state="absent")
+    assert refused["failed"]
+    assert "r1" in refused["msg"]
+    lock(api, state="released", run="r1", holder=me)
+    assert lock(api, check=True, state="absent")["changed"]
+    assert LEASE in api.objects
+    assert lock(api, state="absent")["changed"]
+    assert LEASE not in api.objects
