@@ -13,7 +13,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
-OWN = {"mig_plan", "mig_host", "mig_expected", "mig_applied"}  # facts that a run sets
+OWN = {"mig_plan", "mig_host", "mig_expected", "mig_applied", "mig_slurm_gres"}  # facts that a run sets
 
 
 def load(path: Path) -> Any:
