@@ -131,6 +131,8 @@ def _unsafe(host: Host, wanted: Wanted) -> str | None:
 def _changes(host: Host, wanted: Wanted) -> list[str]:
     """Names of the steps, in the role's order."""
     found = [name for name, path, text in wanted["files"] if host["files"].get(path) != text]
+    if "nouveau" in found or host["initramfs_stale"]:
+        found.append("initramfs")
     packages = host["packages"]
     if wanted["headers"] and not host["headers"]:
         found.append("headers")

@@ -35,6 +35,7 @@ def read(packages: Sequence[str], files: Sequence[str], units: Sequence[str]) ->
         "secure_boot": _secure_boot(Path("/sys/firmware/efi/efivars") / _SECURE_BOOT),
         "signed": _signed(),
         "packages": _packages(packages),
+        "initramfs_stale": any(_newer_than_initramfs(Path(path), kernel) for path in files),
         "files": {path: _text(Path(path), None) for path in files},
         "units": _units(units),
     }
@@ -114,6 +115,14 @@ def _signed() -> bool:
     if _run("modinfo", "--field", "signer", "nvidia").strip():
         return True
     return "is already enrolled" in _run("mokutil", "--test-key", "/var/lib/dkms/mok.pub")
+
+
+def _newer_than_initramfs(path: Path, kernel: str) -> bool:
+    """A file about modules that the initramfs does not have yet: its build failed, or the run ended before it."""
+    images = (Path("/boot", f"initrd.img-{kernel}"), Path("/boot", f"initramfs-{kernel}.img"))
+    built = [image.stat().st_mtime for image in images if image.exists()]
+    is_about_modules = path.parent == Path("/etc/modprobe.d") and path.exists()
+    return is_about_modules and bool(built) and path.stat().st_mtime > max(built)
 
 
 def _run(*command: str) -> str:

@@ -91,6 +91,10 @@ packages:
   returned: success
   type: dict
   sample: {nvidia-driver-cuda: {version: 580.95.05-1, held: true}}
+initramfs_stale:
+  description: One of O(files) that is in C(/etc/modprobe.d) is newer than the running kernel's initramfs.
+  returned: success
+  type: bool
 files: {description: "Contents by path, V(null) for a file that is not there.", returned: success, type: dict}
 units:
   description: Units by name, with C(name), C(active), C(enabled) and C(pids).

@@ -32,10 +32,6 @@ class Play:
     output: str
     changed: int
 
-    def launches(self) -> int:
-        """Modules that were sent to the host (with -vv Ansible names the file of each)."""
-        return len(re.findall(r"Using module file|ANSIBALLZ|PUT .* TO", self.output))
-
 
 @dataclass
 class Host:

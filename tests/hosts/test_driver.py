@@ -117,11 +117,11 @@ def test_what_cannot_be_is_refused_before_anything_is_touched(bare: Bare) -> Non
     host.sh("sed -i s/^ID=.*/ID=plan9/ /etc/os-release")
     assert "knows Debian, Ubuntu and the RHEL family" in " ".join(host.play("driver", ok=False).output.split())
     assert installed(host) == {}
-    assert "gpufleet" not in host.sh("find /etc")
+    assert "gpufleet-n" not in host.sh("find /etc")
 
 
 @pytest.mark.full
-def test_a_power_cut_while_packages_come_is_mended_by_the_next_run(bare: Bare) -> None:
+def test_a_run_that_failed_and_a_power_cut_are_mended_by_the_next_run(bare: Bare) -> None:
     host = bare("bare-a100")
     host.sh(
         'printf "#!/bin/sh\\nexit 1\\n" > /usr/local/sbin/update-initramfs && chmod +x /usr/local/sbin/update-initramfs'

@@ -42,6 +42,7 @@ def host(*boards: str, **other: Any) -> dict[str, Any]:
         ],
         "nvswitches": 0,
         "headers": True,
+        "initramfs_stale": False,
         "loaded": {"version": "580.95.05", "kernel_modules": "open"},
         "modules": {"nvidia": 1, "nvidia_drm": 0},
         "display": [],
@@ -71,6 +72,7 @@ def test_a_host_that_has_it_is_left_alone() -> None:
         ),
         ({"packages": {}, "loaded": None, "modules": {}, "units": {}}, ["packages", "units", "load"]),
         ({"packages": packages("580.95.05-1", held=False)}, ["hold"]),
+        ({"initramfs_stale": True}, ["initramfs"]),
         ({"units": {UNIT: {"active": False, "enabled": True}}}, ["units"]),
         # Installed but not loaded yet: somebody has upgraded by hand, or an earlier run stopped before the reboot.
         ({"packages": packages("580.126.20-1")}, ["reboot"]),
