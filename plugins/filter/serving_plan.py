@@ -55,7 +55,7 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ [{'name': 'small', 'resource': 'nvidia.com/mig-1g.10gb', 'fill': true}]
       | gpufleet.mig.serving_plan(shown.nodes) }}"
-  # => {"groups": [{"name": "small", ..., "replicas": 7}], "problems": []}
+  # => {"groups": [{"name": "small", ..., "replicas": 7}], "values": [...], "problems": []}
 """
 
 RETURN = r"""
@@ -65,6 +65,10 @@ _value:
   contains:
     groups:
       description: The groups; those with C(fill) have their C(replicas).
+      type: list
+      elements: dict
+    values:
+      description: The groups as the chart of the role takes them.
       type: list
       elements: dict
     problems:
@@ -92,7 +96,7 @@ def serving_plan(
     """See DOCUMENTATION."""
     what = _serving.Image(image, tuple(backends))
     plan = _serving.plan_serving(groups, models, what, nodes, _serving.Ours(namespace, release))
-    return {"groups": plan.groups, "problems": plan.problems}
+    return {"groups": plan.groups, "values": plan.chart_groups(), "problems": plan.problems}
 
 
 class FilterModule:

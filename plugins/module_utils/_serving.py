@@ -48,6 +48,12 @@ class Plan:
     groups: list[dict[str, Any]]
     problems: list[str]
 
+    def chart_groups(self) -> list[dict[str, Any]]:
+        """`groups` as the role's chart takes them."""
+        kept = ("name", "resource", "count", "replicas", "nodes", "models", "autoscaling")
+        found = [{key: group[key] for key in kept if group.get(key)} for group in self.groups]
+        return [{**ours, **(group.get("values") or {})} for ours, group in zip(found, self.groups)]
+
 
 def plan_serving(
     groups: Iterable[Mapping[str, Any]],

@@ -50,10 +50,10 @@ def problems(groups: list[dict[str, Any]], nodes: dict[str, Any], models: Any = 
 def test_fill_takes_every_free_instance_and_those_of_its_own_release() -> None:
     pods = [pod(SMALL, 2), pod(SMALL, owner="triton-small-7d9"), pod(SMALL, finished=True)]
     nodes = {"a": node(small=7, pods=pods), "b": node(small=1), "c": node(large=1)}
-    assert planned([group(fill=True)], nodes) == {
-        "groups": [{"name": "small", "resource": SMALL, "fill": True, "replicas": 6}],
-        "problems": [],
-    }
+    assert planned([group(fill=True, values={"args": ["--log-verbose=1"]})], nodes)["values"] == [
+        {"name": "small", "resource": SMALL, "replicas": 6, "args": ["--log-verbose=1"]}
+    ]
+    assert not problems([group(fill=True)], nodes)
     assert planned([group(fill=True, nodes=["a"])], nodes)["groups"][0]["replicas"] == 5
 
 
