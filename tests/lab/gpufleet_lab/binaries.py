@@ -127,6 +127,11 @@ GROUPS: tuple[Group, ...] = (
     ),
 )
 
+# Not in GROUPS: only serving needs it, and a program more in `kubernetes` would have the others linked again.
+KUBE_PROXY = Group(
+    "kube-proxy", "k8s.io/kubernetes", (Program("kube-proxy", f"{_KUBE}/kube-proxy"),), _kubernetes_flags, 150
+)
+
 
 def group(name: str) -> Group:
     return next(candidate for candidate in GROUPS if candidate.name == name)
@@ -134,7 +139,7 @@ def group(name: str) -> Group:
 
 def program(name: str) -> Path:
     """Path of a built program in the cache."""
-    for candidate in GROUPS:
+    for candidate in (*GROUPS, KUBE_PROXY):
         if any(item.name == name for item in candidate.programs):
             return candidate.folder / name
     raise LabError(f"The lab builds no program called {name}.")

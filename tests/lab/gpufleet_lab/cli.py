@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from . import artifacts, cgroups, controlplane, hostfiles, hosts, network, procs, realhosts, selfcheck
+from . import artifacts, cgroups, controlplane, hostfiles, hosts, network, procs, realhosts, selfcheck, serving
 from .console import say, step
 from .settings import CACHE, HOSTS, KUBECONFIG, RUN_DIR, HostSpec, LabError, host_by_name
 from .shell import locked
@@ -142,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("build", help="build what is missing into the cache")
     for name, text in (("up", "start the lab, or the hosts named"), ("images", "hand new images to running hosts")):
         commands.add_parser(name, help=text).add_argument("hosts", nargs="*", metavar="HOST")
+    commands.add_parser("serving", help="kube-proxy and the image of Triton, on the running lab")
     commands.add_parser("down", help="stop everything and leave nothing behind")
     commands.add_parser("status", help="what runs")
     host = commands.add_parser("host", help="one host's power")
@@ -191,6 +192,7 @@ def main() -> int:
             "images": lambda: images(arguments.hosts),
             "down": down_all,
             "hosts": lambda: _real_hosts(arguments),
+            "serving": serving.ensure,
             "status": status,
             "host": lambda: _host(arguments),
             "selfcheck": lambda: selfcheck.check_cycle(up, down) if arguments.cycle else selfcheck.check_running(),

@@ -166,7 +166,7 @@ def stop(host: HostSpec, grace_s: float = 0) -> None:
 
 
 def _wipe(host: HostSpec) -> None:
-    for name in ("upper", "work", "root", "data", "files", "imported"):
+    for name in ("upper", "work", "root", "data", "files", "imported", "imported-serving"):
         path = host.folder / name
         if path.is_dir():
             shutil.rmtree(path)
@@ -200,9 +200,9 @@ def ssh(host: HostSpec, *command: str) -> str:
     return run(*_SSH, f"root@{host.address}", *command)
 
 
-def import_images(host: HostSpec, images: dict[str, Path]) -> None:
+def import_images(host: HostSpec, images: dict[str, Path], record_name: str = "imported") -> None:
     """Hand image archives to a host's containerd, each only once per content."""
-    record = host.folder / "imported"
+    record = host.folder / record_name
     known = set(record.read_text().split()) if record.exists() else set()
     missing = {digest: image for digest, image in images.items() if digest not in known}
     if not missing:

@@ -35,9 +35,9 @@ PACKAGES: Mapping[str, str] = {
 }
 
 
-def ensure_packages() -> None:
+def ensure_packages(packages: Mapping[str, str] = PACKAGES) -> None:
     """Install the Debian packages that are missing; the machine must be Debian or Ubuntu for that."""
-    missing = [name for name, proof in PACKAGES.items() if not Path(proof).exists()]
+    missing = [name for name, proof in packages.items() if not Path(proof).exists()]
     if not missing:
         return
     if not shutil.which("apt-get"):
