@@ -32,7 +32,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         super().__init__()
         self._done = "DRILL_COMMAND" not in os.environ
 
-    def v2_playbook_on_task_start(self, task: Any, *_: Any) -> None:
+    def v2_playbook_on_task_start(self, task: Any, **_: Any) -> None:
         self._act("begins", task)
 
     def v2_runner_on_start(self, _host: Any, task: Any) -> None:
