@@ -66,6 +66,7 @@ def test_no_value_of_a_secret_is_ever_shown_and_every_change_is(old: dict[str, s
         lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=2), inner),
     )
 )
+@pytest.mark.slow
 def test_values_equal_themselves_after_a_trip_through_json(value: Any) -> None:
     import json
 

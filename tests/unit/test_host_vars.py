@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from unit.kube_server import run_module
 
+pytestmark = pytest.mark.slow  # a module process and an Ansible process each
+
 LAYOUT = [
     {"gpus": "0-2", "instances": [{"profile": "1g.10gb", "start": 0}, {"profile": "2g.20gb", "start": 2}]},
     {"gpus": [3, 5], "mig": "disabled"},

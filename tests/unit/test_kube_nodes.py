@@ -158,6 +158,7 @@ def test_waits_until_the_node_shows_what_is_expected(api: Api) -> None:
     assert 0.5 < answer["elapsed"] < 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("watching", [True, False])
 def test_waiting_takes_few_requests_and_survives_an_old_version(api: Api, watching: bool) -> None:
     """Node first, then its pods; where the API calls every version too old, it lists again now and then."""
@@ -302,6 +303,7 @@ def test_restart_replaces_both_pods_of_that_node_and_waits_for_new_ones(api: Api
     assert {each["uid"] for each in shown["b"]["publishers"]} <= old
 
 
+@pytest.mark.slow
 def test_replacement_that_does_not_come_up_is_named(api: Api) -> None:
     ready_node(api, "a", {})
     api.replacement = {
@@ -359,6 +361,7 @@ def test_a_typing_error_in_nodes_is_told(api: Api, wish: dict[str, Any], word: s
 # reaching the API
 
 
+@pytest.mark.slow
 def test_each_way_not_to_reach_the_api_is_one_sentence(api: Api, tmp_path: Path) -> None:
     ready_node(api, "a", {})
 

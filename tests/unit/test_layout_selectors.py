@@ -289,6 +289,7 @@ def test_the_order_of_listed_instances_does_not_matter() -> None:
     assert all(plan == plans[0] for plan in plans)
 
 
+@pytest.mark.slow
 def test_the_same_plan_whatever_the_hash_seed() -> None:
     """Sets and dictionaries of other processes have another order; the plan has not."""
     program = (

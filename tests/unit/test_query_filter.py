@@ -79,6 +79,7 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         query(gpus(), "[0]")
 
 
+@pytest.mark.slow
 def test_in_templates(tmp_path: Path) -> None:
     """Ansible's own text and list types, as they come from an inventory, in this filter and the mig-parted ones."""
     row = {"devices": [0], "mig-enabled": True, "mig-devices": {"1g.10gb": 7}}

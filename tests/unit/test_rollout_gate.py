@@ -70,6 +70,7 @@ def test_a_paused_fleet_stops_the_run_and_says_how_it_goes_on(api: Api, value: s
     assert "before node a" in found["msg"]
 
 
+@pytest.mark.slow
 def test_a_pause_that_ends_in_time_is_only_a_wait(api: Api) -> None:
     api.put(lease(paused="a moment"))
     soon(api.put, lease(paused="false"))
@@ -167,6 +168,7 @@ def busy(name: str, on: str | None, phase: str = "Running", namespace: str = "op
     }
 
 
+@pytest.mark.slow
 def test_a_pod_blocks_the_node_that_it_is_on(api: Api) -> None:
     api.put(busy("one", "b"), busy("over", "a", "Succeeded"), busy("failed", "a", "Failed"), busy("waits", None))
     assert ask(api, "a", blocking_pods=["app=backup"])["verdict"] == "go"
@@ -231,6 +233,7 @@ def prometheus() -> Iterator[Prometheus]:
     server.server_close()
 
 
+@pytest.mark.slow
 def test_an_alert_that_fires_blocks_until_it_does_not(api: Api, prometheus: Prometheus) -> None:
     prometheus.say(NodeDown="firing", GpuHot="pending", Watchdog="firing")
     found = ask(api, alerts_url=f"{prometheus.url}/")

@@ -113,6 +113,7 @@ def test_the_same_pid_with_another_start_is_another_process(sleeper: subprocess.
     assert not _process.is_dead(_process.Process(**{**alive.plain(), "pid": 0}))
 
 
+@pytest.mark.slow
 def test_one_that_does_not_renew_is_replaced_after_its_duration_whatever_its_clock_says(
     api: Api, sleeper: subprocess.Popen[bytes]
 ) -> None:
@@ -127,6 +128,7 @@ def test_one_that_does_not_renew_is_replaced_after_its_duration_whatever_its_clo
         assert 0.9 < time.monotonic() - started < 3
 
 
+@pytest.mark.slow
 def test_one_that_renews_is_not_replaced(api: Api, sleeper: subprocess.Popen[bytes]) -> None:
     kube = _kube.Kube(api.kubeconfig())
     first = lock(api, run="r1", pid=sleeper.pid, duration=1)
@@ -227,6 +229,7 @@ def test_without_the_lock_no_module_begins(api: Api) -> None:
     assert not api.writes()
 
 
+@pytest.mark.slow
 def test_an_api_that_is_away_is_borne_until_the_lease_has_run_out(api: Api) -> None:
     told = lock(api, run="r1", duration=0.6)["lock"]
     kube = _kube.Kube(api.kubeconfig())
@@ -246,6 +249,7 @@ def test_started_by_hand_nobody_can_say_that_the_holder_is_dead(api: Api) -> Non
     assert "Another roll-out holds the lock" in lock(api, run="r2")["msg"]
 
 
+@pytest.mark.slow
 def test_below_ansible_playbook_that_process_is_the_holder(api: Api, tmp_path: Path) -> None:
     play = tmp_path / "play.yml"
     play.write_text(
