@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from lab.conftest import DEMO_HOSTS, LAB, PlayResult, allocatable, kubectl, kubectl_json, on_host, play, run
 
 OURS = re.compile(
@@ -21,7 +23,7 @@ def left() -> list[str]:
         metadata = node["metadata"]
         keys = [*(metadata.get("labels") or {}), *(metadata.get("annotations") or {})]
         found += [f"{metadata['name']}: {key}" for key in keys if OURS.fullmatch(key)]
-    found += run(LAB / "bin" / "helm", "list", "--all", "--all-namespaces", "--short").stdout.split()
+    found += run(LAB / "bin" / "helm", "list", "--all-namespaces", "--short").stdout.split()
     found += kubectl("get", "daemonsets,pods", "-n", "nvidia-device-plugin", "-o", "name").split()
     found += kubectl("get", "lease", "-n", "kube-system", "gpufleet-rollout", "-o", "name", check=False).split()
     for host in DEMO_HOSTS:
@@ -29,6 +31,7 @@ def left() -> list[str]:
     return found
 
 
+@pytest.mark.full
 def test_nothing_is_left_and_site_brings_all_back(converged: PlayResult) -> None:
     offered = {host: allocatable(host) for host in DEMO_HOSTS}
     stood = {host: on_host(host, "nvidia-smi", "-L") for host in DEMO_HOSTS}
