@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from integration.boot.conftest import MakeBootHost
 
+pytestmark = pytest.mark.slow  # each starts the packed command in a process of its own
+
 H100 = {"product": "h100-sxm5-80gb", "mig": "enabled"}
 LAYOUT, APPLY = "gpufleet_mig_layout.prom", "gpufleet_mig_apply.prom"
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]

@@ -16,6 +16,8 @@ from integration.boot.conftest import MakeBootHost
 from integration.modules.simulated_host import place_of
 from integration.modules.test_alone import oldest_python
 
+pytestmark = pytest.mark.slow  # each starts the packed command in a process of its own
+
 A100, H100, A30 = "a100-sxm4-40gb", "h100-sxm5-80gb", "a30"
 ON = "enabled"
 
