@@ -53,7 +53,8 @@ API_PORT = 443
 SERVICE_CIDR = "10.96.0.0/16"
 CLUSTER_DNS = "10.96.0.10"
 CLUSTER_DOMAIN = "cluster.local"
-CGROUP = "gpufleet-lab"
+# Of the folder, so that a lab in a network namespace of its own and another folder can run beside this one.
+CGROUP = RUN_DIR.name
 # kubelet's default is 10 s: allocatable would lag behind the device plugin by as much after each change.
 NODE_STATUS_UPDATE = os.environ.get("GPUFLEET_LAB_NODE_STATUS_UPDATE", "1s")
 
