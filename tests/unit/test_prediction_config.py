@@ -106,6 +106,7 @@ def test_cdi_on_a_host_without_any_device_is_an_error_of_the_plugin_alone() -> N
         said = expected_resources(empty, "mixed", config)
         assert said == {"resources": {}, "error": "invalid CDI Spec: invalid spec, no devices"}
     assert expected_resources(empty, "mixed") == {"resources": {}, "error": None}
+    assert expected_resources([], "mixed", {"deviceListStrategy": "cdi-cri"}) == {"resources": {}, "error": None}
     assert expected_resources([*empty, *whole(2)[1:]], "mixed", {"deviceListStrategy": "cdi-cri"})["error"] is None
     # the chart's value wins over the entry's
     both = {"deviceListStrategy": "envvar", "flags": {"plugin": {"deviceListStrategy": "cdi-cri"}}}
