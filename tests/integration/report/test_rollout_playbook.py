@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import stat
-import threading
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,13 +19,15 @@ from typing import Any
 
 import pytest
 from integration.report.conftest import Fleet
-from integration.report.test_report_playbook import kubelet
+from integration.report.publishers import Publishers
+from integration.report.test_report_playbook import KEY, TRAIN, kubelet, user_pod
 from unit.kube_server import GFD, PLUGIN, Api, node, pod
 
 pytestmark = pytest.mark.slow
 
 SEVEN = [{"gpus": 0, "instances": {"1g.10gb": 7}}]
 TWO = [{"gpus": 0, "instances": [{"profile": "3g.40gb", "start": 0}, {"profile": "3g.40gb", "start": 4}]}]
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/gpufleet-rollout"
 OFFERS = {"1g.10gb": {"nvidia.com/mig-1g.10gb": 7}, "3g.40gb": {"nvidia.com/mig-3g.40gb": 2}}
 
 
@@ -49,29 +52,10 @@ class Cluster:
             self.fleet.hosts[name].run("mig_layout", layout=SEVEN)
             self.api.put(node(name, OFFERS["1g.10gb"], {"nvidia.com/device-plugin.config": "mixed"}))
             self.api.put(pod(PLUGIN, name), pod(GFD, name))
-        self._seen: dict[str, str] = self._plugins()
-        self._over = threading.Event()
-        threading.Thread(target=self._publish, daemon=True).start()
+        self._publishers = Publishers(self.api, self._profiles)
 
-    def _plugins(self) -> dict[str, str]:
-        found = [one for path, one in list(self.api.objects.items()) if f"/{PLUGIN}-" in path]
-        return {one["spec"]["nodeName"]: one["metadata"]["uid"] for one in found}
-
-    def _publish(self) -> None:
-        while not self._over.wait(0.05):
-            now = self._plugins()
-            for name, uid in now.items():
-                if self._seen.get(name) == uid:
-                    continue
-                profiles = [one["profile"] for one in self.fleet.hosts[name].gpus()[0]["instances"]]
-                offered = {f"nvidia.com/mig-{one}": profiles.count(one) for one in profiles}
-                with self.api.guard:
-                    status = self.node(name)["status"]
-                    for amounts in (status["allocatable"], status["capacity"]):
-                        for key in [key for key in amounts if key.startswith("nvidia.com/")]:
-                            del amounts[key]
-                        amounts.update({key: str(count) for key, count in offered.items()})
-                self._seen[name] = uid
+    def _profiles(self, name: str) -> list[str]:
+        return [one["profile"] for one in self.fleet.hosts[name].gpus()[0]["instances"]]
 
     def node(self, name: str) -> dict[str, Any]:
         return self.api.objects[f"/api/v1/nodes/{name}"]
@@ -79,12 +63,17 @@ class Cluster:
     def kept(self, name: str, key: str) -> Any:
         return json.loads(self.node(name)["metadata"]["annotations"][f"gpufleet.io/{key}"])
 
+    def holder(self) -> str | None:
+        """Who holds the roll-out lock, which exists since the first run."""
+        found: str | None = self.api.objects[LEASE]["spec"].get("holderIdentity")
+        return found
+
     def want(self, layout: Any) -> None:
         self.fleet.variables["mig_layout"] = layout
         self.fleet.write()
 
     def close(self) -> None:
-        self._over.set()
+        self._publishers.stop()
         self.api.shutdown()
         self.api.server_close()
 
@@ -187,6 +176,63 @@ def test_a_node_that_fails_is_in_the_report_with_the_next_command(cluster: Clust
     assert first["allocatable"]["after"] == OFFERS["1g.10gb"]
     assert re.search(r"gpu-02 +not begun", said)
     assert "gpufleet.io/previous" not in cluster.node("gpu-01")["metadata"]["annotations"]
+    assert cluster.holder() is None, "the next run need not wait, wherever it is started"
+
+
+@pytest.mark.full
+def test_a_loaded_driver_is_replaced_when_its_node_is_drained_and_not_before(alone: Cluster) -> None:
+    """Its layout is as wanted and stays; that the repository has no such driver is found out with the pods gone."""
+    host, api = alone.fleet.hosts["gpu-02"], alone.api
+    host.simctl("files", str(host.folder / "root"))
+    device = host.gpus()[0]["instances"][0]["compute_instances"][0]["uuid"]
+    kubelet(alone.fleet.folder, (TRAIN, KEY, device))
+    trained = user_pod(TRAIN, "train", "gpu-02", KEY)
+    owner = {"kind": "ReplicaSet", "name": "train", "uid": "r", "controller": True, "apiVersion": "apps/v1"}
+    trained["metadata"]["ownerReferences"] = [owner]
+    api.put(trained)
+    alone.fleet.variables.update(driver_manage=True, driver_version="570", driver_key_url="file:///nowhere/key.asc")
+    alone.want(SEVEN)
+    stood = host.gpus()
+    said = " ".join(alone.fleet.play("rollout", ok=False).split())
+    assert 'gpu-02 was put back as it was but for its driver, because "Trust the repository\'s key" failed' in said
+    assert [line for line in api.writes() if "/eviction" in line] == [
+        "POST /api/v1/namespaces/ml/pods/train/eviction?fieldManager=gpufleet.mig"
+    ]
+    assert "unschedulable" not in alone.node("gpu-02")["spec"]
+    assert alone.holder() is None
+    assert host.gpus() == stood
+
+    # a host that the roll-out leaves alone has nobody who would drain it
+    alone.fleet.variables.pop("mig_layout")
+    alone.fleet.write()
+    said = " ".join(alone.fleet.play("rollout", ok=False).split())
+    assert "ends every pod that uses a GPU. Give the host a mig_layout and run gpufleet.mig.rollout" in said
+
+
+@pytest.mark.full
+def test_no_gpu_is_reset_together_with_its_peers(folder: Path) -> None:
+    """Two A100 behind an NVSwitch: the mode of one is changed only once the Fabric Manager runs."""
+    a100 = {"product": "a100-sxm4-40gb"}
+    fleet = Fleet(folder, {"gpu-01": [a100, a100]}, mig_layout=[{"gpus": 0, "mig": "enabled"}])
+    host = fleet.hosts["gpu-01"]
+    files = host.folder / "root"
+    host.simctl("files", str(files))
+    switch = files / "sys/bus/pci/devices/0000:c4:00.0"
+    switch.mkdir()
+    (switch / "vendor").write_text("0x10de\n")
+    (switch / "class").write_text("0x068000\n")
+    fleet.write()
+    said = " ".join(fleet.play("rollout", ok=False).split())
+    assert "gpu-01: GPU 0 has to be reset for its MIG mode" in said
+    assert "start nvidia-fabricmanager, then run again" in said
+    assert host.gpus()[0]["mig_mode"]["current"] == "disabled"
+
+    manager = folder / "nv-fabricmanager"
+    shutil.copy("/bin/sleep", manager)
+    with subprocess.Popen([str(manager), "600"]) as running:
+        fleet.play("rollout")
+        running.kill()
+    assert host.gpus()[0]["mig_mode"]["current"] == "enabled"
 
 
 @pytest.mark.full
@@ -224,7 +270,25 @@ def test_rollback_refuses_by_name_before_anything(cluster: Cluster) -> None:
     assert "gpu-02: node gpu-02 has no annotation gpufleet.io/previous" in said
     said = " ".join(cluster.fleet.play("rollback", "--limit", "gpu-01", ok=False, mig_layout=SEVEN).split())
     assert "given with -e, which would win over what stood before" in said
+    cluster.want("{{ nowhere }}")
+    said = " ".join(cluster.fleet.play("rollback", "--limit", "gpu-01", ok=False).split())
+    assert "gpu-01: mig_layout of the inventory cannot be read" in said
     assert cluster.api.writes() == []
+
+
+@pytest.mark.full
+def test_a_second_rollback_returns(alone: Cluster) -> None:
+    """As kubectl rollout undo does; where what stood before had another strategy, with that too."""
+    kept = json.dumps({"layout": TWO, "strategy": "single", "run": "r0", "time": "2026-01-01T00:00:00Z"})
+    alone.node("gpu-02")["metadata"]["annotations"] = {"gpufleet.io/previous": kept}
+    profiles, strategies = [], []
+    for _time in range(2):
+        alone.fleet.play("rollback", "--limit", "gpu-02")
+        profiles.append([one["profile"] for one in alone.fleet.hosts["gpu-02"].gpus()[0]["instances"]])
+        strategies.append(alone.node("gpu-02")["metadata"]["labels"]["nvidia.com/device-plugin.config"])
+    assert profiles == [["3g.40gb"] * 2, ["1g.10gb"] * 7]
+    assert strategies == ["single", "mixed"]
+    assert alone.kept("gpu-02", "previous")["layout"] == TWO, "and a third goes there again"
 
 
 @pytest.mark.full
@@ -235,7 +299,9 @@ def test_nodes_that_no_pod_can_use_yet_keep_the_same(cluster: Cluster) -> None:
     for name in ("gpu-01", "gpu-02"):
         cluster.node(name)["status"].update(allocatable={}, capacity={})
     cluster.want(TWO)
-    cluster.fleet.play("rollout", ok=False, mig_verify_timeout=0, mig_publish_timeout=1)  # nothing publishes it
+    said = cluster.fleet.play("rollout", ok=False, mig_verify_timeout=0, mig_publish_timeout=1)  # nothing publishes it
+    assert said.count("= allocatable nothing of nvidia.com; strategy mixed; NOT VERIFIED") == 2, said
+    assert cluster.holder() is None
     for name in ("gpu-01", "gpu-02"):
         assert cluster.kept(name, "layout")["layout"] == TWO
         assert len(cluster.kept(name, "previous")["layout"][0]["instances"]) == 7
