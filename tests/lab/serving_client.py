@@ -5,8 +5,8 @@
     python3 - PROTOCOL ADDRESS MODEL REQUESTS THREADS [STOP_FILE]
 
 Over http every request is a connection of its own; over grpc the client keeps one to each of the addresses and takes
-them in turn. With a stop file it goes on until that exists. Prints one JSON object: answers per partition, which
-replica has which, seconds of each request, failures in words.
+them in turn. With a stop file it goes on until that exists, slowly: the machine is left to others.
+Prints one JSON object: answers per partition, which replica has which, seconds of each request, failures in words.
 """
 
 import json
@@ -19,6 +19,7 @@ from typing import Any
 
 PROTOCOL, ADDRESS, MODEL = sys.argv[1:4]
 REQUESTS, THREADS = int(sys.argv[4]), int(sys.argv[5])
+PACE = 0.02  # seconds
 STOP = Path(sys.argv[6]) if len(sys.argv) > 6 else None
 numpy, triton = import_module("numpy"), import_module(f"tritonclient.{PROTOCOL}")
 if PROTOCOL == "grpc":
@@ -36,9 +37,10 @@ left = REQUESTS
 def take() -> bool:
     """Whether one more request is to be made."""
     global left
+    if STOP is not None:
+        time.sleep(PACE)
+        return not STOP.exists()
     with lock:
-        if STOP is not None:
-            return not STOP.exists()
         left -= 1
         return left >= 0
 
