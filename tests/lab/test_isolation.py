@@ -67,6 +67,7 @@ def open_host(converged: PlayResult) -> Iterator[str]:
     on_host(host, "nvidia-ctk", "config", f"--config-file={FILE}", "--in-place", "--set", f"{SETTING}=false")
 
 
+@pytest.mark.full
 def test_a_pod_that_asked_for_nothing_sees_nothing_once_the_role_has_closed_the_toolkit(
     open_host: str, pod_on: Any
 ) -> None:
