@@ -60,6 +60,9 @@ def configured(runtime: str, config: str, drop_in: str, settings: Mapping[str, s
 
     For the runtime "none" only the toolkit's own file.
     """
+    if runtime == "containerd" and not drop_in:
+        # nvidia-ctk has it include the folder of the file, which here is that of a copy
+        raise MigError("containerd takes what is added from a file of its own: name one in drop_in.")
     with tempfile.TemporaryDirectory(prefix="gpufleet-mig.") as folder:
         found: Files = {}
         if runtime != "none":

@@ -28,7 +28,9 @@ options:
     description: Its configuration file. Needed to configure a runtime.
     type: path
   drop_in:
-    description: A file of its own for what is added, which O(config) then includes; empty to write into O(config).
+    description:
+      - A file of its own for what is added, which O(config) then includes; empty to write into O(config).
+      - containerd needs one.
     type: str
     default: ""
   default_runtime:

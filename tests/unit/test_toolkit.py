@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.gpufleet.mig.plugins.module_utils import _toolkit
+from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 
 KEY = "accept-nvidia-visible-devices-envvar-when-unprivileged"
 
@@ -37,3 +38,9 @@ def test_the_toolkit_is_open_unless_its_file_says_otherwise(
     monkeypatch.setattr(_toolkit, "TOOLKIT_CONFIG", str(file))
     monkeypatch.setitem(_toolkit._ENVIRONMENT, "PATH", str(tmp_path))
     assert _toolkit.is_open() is is_open
+
+
+def test_containerd_without_a_file_of_its_own_is_refused() -> None:
+    """Its configuration would include a folder that is gone when the module ends."""
+    with pytest.raises(MigError, match="name one in drop_in"):
+        _toolkit.configured("containerd", "/etc/containerd/config.toml", "", {}, False, True)
