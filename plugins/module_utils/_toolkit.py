@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -18,11 +19,24 @@ from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigErr
 
 Files = dict[str, "str | None"]
 TOOLKIT_CONFIG = "/etc/nvidia-container-runtime/config.toml"
+OPEN_SETTING = "accept-nvidia-visible-devices-envvar-when-unprivileged"
 _ENVIRONMENT = {"PATH": f"{os.environ.get('PATH', '')}:/usr/local/bin:/usr/bin:/usr/sbin:/sbin:/bin", "LC_ALL": "C"}
 
 
 def installed() -> bool:
     return shutil.which("nvidia-ctk", path=_ENVIRONMENT["PATH"]) is not None
+
+
+def is_open() -> bool | None:
+    """Whether NVIDIA's runtime gives an unprivileged container what its NVIDIA_VISIBLE_DEVICES names, requested or not.
+
+    The toolkit's own default is yes. None on a host without the toolkit.
+    """
+    text = text_of(TOOLKIT_CONFIG)
+    if text is None:
+        return True if installed() else None
+    said = re.findall(rf"^\s*{OPEN_SETTING}\s*=\s*(true|false)", text, re.MULTILINE)
+    return said[-1:] != ["false"]
 
 
 def _ctk(*words: str) -> None:
@@ -42,28 +56,43 @@ def text_of(path: str) -> str | None:
 
 
 def configured(runtime: str, config: str, drop_in: str, settings: Mapping[str, str], default: bool, cdi: bool) -> Files:
-    """The files of runtime and toolkit as they should be; `drop_in` is empty for a runtime that has no such folder."""
+    """The files of runtime and toolkit as they should be; `drop_in` is empty for a runtime that has no such folder.
+
+    For the runtime "none" only the toolkit's own file.
+    """
+    if runtime == "containerd" and not drop_in:
+        # nvidia-ctk has it include the folder of the file, which here is that of a copy
+        raise MigError("containerd takes what is added from a file of its own: name one in drop_in.")
     with tempfile.TemporaryDirectory(prefix="gpufleet-mig.") as folder:
-        main, toolkit = Path(folder, "config"), Path(folder, "toolkit")
-        extra = Path(folder, "drop-in", Path(drop_in).name) if drop_in else None
-        # The runtime is told to read the drop-in's folder: in the copies the copy's, afterwards the real one.
-        real, scratch = (str(Path(drop_in).parent), str(extra.parent)) if extra else ("", "")
-        for copy, original in ((main, config), (toolkit, TOOLKIT_CONFIG)):
-            present = text_of(original)
-            if present is not None:
-                copy.write_text(present.replace(f"{real}/", f"{scratch}/") if extra else present)
-        words = [f"--runtime={runtime}", f"--config={main}", f"--drop-in-config={extra or ''}"]
-        words += ["--set-as-default"] if default else []
-        words += ["--enable-cdi"] if cdi else []
-        _ctk("runtime", "configure", *words)
+        found: Files = {}
+        if runtime != "none":
+            options = [f"--runtime={runtime}", *(["--set-as-default"] if default else [])]
+            found = _runtime_files(Path(folder), config, drop_in, [*options, *(["--enable-cdi"] if cdi else [])])
+        toolkit = Path(folder, "toolkit")
+        present = text_of(TOOLKIT_CONFIG)
+        if present is not None:
+            toolkit.write_text(present)
         sets = [word for key, value in sorted(settings.items()) for word in ("--set", f"{key}={value}")]
-        source = [f"--config-file={toolkit}"] if toolkit.exists() else []
+        source = [f"--config-file={toolkit}"] if present is not None else []
         _ctk("config", *source, *sets, f"--output={toolkit}.new")
-        found: Files = {config: text_of(str(main)), TOOLKIT_CONFIG: text_of(f"{toolkit}.new")}
-        if extra is not None:
-            found[drop_in] = text_of(str(extra))
-            found[config] = (found[config] or "").replace(f"{scratch}/", f"{real}/")
+        found[TOOLKIT_CONFIG] = text_of(f"{toolkit}.new")
         return {path: text for path, text in found.items() if text is not None}
+
+
+def _runtime_files(folder: Path, config: str, drop_in: str, options: Sequence[str]) -> Files:
+    main = folder / "config"
+    extra = folder / "drop-in" / Path(drop_in).name if drop_in else None
+    # The runtime is told to read the drop-in's folder: in the copy the copy's, afterwards the real one.
+    real, scratch = (str(Path(drop_in).parent), str(extra.parent)) if extra else ("", "")
+    present = text_of(config)
+    if present is not None:
+        main.write_text(present.replace(f"{real}/", f"{scratch}/") if extra else present)
+    _ctk("runtime", "configure", f"--config={main}", f"--drop-in-config={extra or ''}", *options)
+    found = {config: text_of(str(main))}
+    if extra is not None:
+        found[drop_in] = text_of(str(extra))
+        found[config] = (found[config] or "").replace(f"{scratch}/", f"{real}/")
+    return found
 
 
 def cdi_specification() -> str:

@@ -20,16 +20,17 @@ author:
   - gpufleet.mig maintainers (@gpufleet)
 options:
   runtime:
-    description: The container runtime.
+    description: The container runtime; V(none) leaves it alone and keeps the toolkit's O(settings) only.
     type: str
-    choices: [containerd, crio, docker]
+    choices: [containerd, crio, docker, none]
     default: containerd
   config:
-    description: Its configuration file.
+    description: Its configuration file. Needed to configure a runtime.
     type: path
-    required: true
   drop_in:
-    description: A file of its own for what is added, which O(config) then includes; empty to write into O(config).
+    description:
+      - A file of its own for what is added, which O(config) then includes; empty to write into O(config).
+      - containerd needs one.
     type: str
     default: ""
   default_runtime:
@@ -105,8 +106,8 @@ from ansible_collections.gpufleet.mig.plugins.module_utils._toolkit import (
 from ansible_collections.gpufleet.mig.plugins.module_utils._written import put
 
 ARGUMENT_SPEC = {
-    "runtime": {"type": "str", "choices": ["containerd", "crio", "docker"], "default": "containerd"},
-    "config": {"type": "path", "required": True},
+    "runtime": {"type": "str", "choices": ["containerd", "crio", "docker", "none"], "default": "containerd"},
+    "config": {"type": "path"},
     "drop_in": {"type": "str", "default": ""},
     "default_runtime": {"type": "bool", "default": False},
     "enable_cdi": {"type": "bool", "default": True},
@@ -117,11 +118,20 @@ ARGUMENT_SPEC = {
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=ARGUMENT_SPEC,
+        required_if=[("runtime", runtime, ["config"]) for runtime in ("containerd", "crio", "docker")],
+        supports_check_mode=True,
+    )
     given = module.params
     memory = Memory(given["memory"])
     if given["state"] == "present" and module.check_mode and not installed():
-        module.exit_json(changed=True, written=[given["config"]], restart=True, msg="nvidia-ctk is not installed yet")
+        module.exit_json(
+            changed=True,
+            written=[given["config"] or TOOLKIT_CONFIG],
+            restart=given["runtime"] != "none",
+            msg="nvidia-ctk is not installed yet",
+        )
     try:
         if given["state"] == "absent":
             wanted = memory.restored()

@@ -125,6 +125,13 @@ pod_devices:
   description: What M(gpufleet.mig.pod_devices_info) returns, C(checkpoint) and C(processes).
   returned: when O(pod_devices) is true
   type: dict
+toolkit_open:
+  description:
+    - NVIDIA's container runtime gives an unprivileged container every GPU that its C(NVIDIA_VISIBLE_DEVICES) names,
+      requested or not, by C(/etc/nvidia-container-runtime/config.toml). That is the toolkit's own default.
+    - V(null) on a host without the toolkit.
+  returned: success
+  type: bool
 complete:
   description: All could be read. V(false) where this user may not see all of it.
   returned: success
@@ -144,7 +151,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.gpufleet.mig.plugins.module_utils import _host, _pod_devices
+from ansible_collections.gpufleet.mig.plugins.module_utils import _host, _pod_devices, _toolkit
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 from ansible_collections.gpufleet.mig.plugins.module_utils._gpu_reader import read_host
 from ansible_collections.gpufleet.mig.plugins.module_utils._nvml import Nvml
@@ -176,6 +183,7 @@ def main() -> None:
         gpus=reading.gpus,
         host=reading.host,
         files={path: _host.digest(path) for path in module.params["files"]},
+        toolkit_open=_toolkit.is_open(),
         complete=reading.complete,
         missing=[] if reading.complete else UNSEEN,
         **extra,

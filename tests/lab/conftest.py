@@ -98,10 +98,12 @@ def converged() -> PlayResult:
 
 @pytest.fixture
 def pod_on() -> Any:
-    """Start a workload pod on a node that asks for one of a resource; gone after the test."""
+    """Start a workload pod on a node that asks for one of a resource (or for none); gone after the test."""
     started: list[str] = []
 
-    def start(node: str, resource: str, name: str = "") -> Callable[[str], subprocess.CompletedProcess[str]]:
+    def start(
+        node: str, resource: str = "", name: str = "", environment: dict[str, str] | None = None, **more: Any
+    ) -> Callable[[str], subprocess.CompletedProcess[str]]:
         name = name or f"probe-{node}-{resource.split('/')[-1].replace('.', '-')}"
         manifest = {
             "apiVersion": "v1",
@@ -117,9 +119,11 @@ def pod_on() -> Any:
                         "image": "gpufleet.io/lab/workload:1",
                         "imagePullPolicy": "IfNotPresent",
                         "command": ["sleep", "3600"],
-                        "resources": {"limits": {resource: "1"}},
+                        "resources": {"limits": {resource: "1"} if resource else {}},
+                        "env": [{"name": key, "value": value} for key, value in (environment or {}).items()],
                     }
                 ],
+                **more,
             },
         }
         subprocess.run(

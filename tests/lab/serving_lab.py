@@ -18,7 +18,7 @@ from lab.conftest import LAB, PlayResult, kubectl, kubectl_json, play, run
 NAMESPACE = "triton"
 CLIENT = "serving-client"
 CLIENT_NODE = "a100-none"
-IMAGE = "nvcr.io/nvidia/tritonserver:24.10-py3"
+IMAGE = "nvcr.io/nvidia/tritonserver:24.10-py3-sdk"
 SCRIPT = Path(__file__).with_name("serving_client.py")
 KUBECTL = [str(LAB / "bin" / "kubectl")]
 ENVIRONMENT = {**os.environ, "KUBECONFIG": str(LAB / "kubeconfig")}
@@ -46,14 +46,19 @@ def pods() -> list[dict[str, Any]]:
     return found
 
 
-def address(service: str = "triton") -> str:
-    """The lab has no DNS."""
-    return f"{kubectl_json('get', 'service', service, '-n', NAMESPACE)['spec']['clusterIP']}:8000"
+def address(protocol: str = "http", service: str = "triton") -> str:
+    """What the name of the Service, over gRPC of the headless one, would resolve to: the lab has no DNS."""
+    if protocol == "http":
+        return f"{kubectl_json('get', 'service', service, '-n', NAMESPACE)['spec']['clusterIP']}:8000"
+    label = f"kubernetes.io/service-name={service}-headless"
+    slices = kubectl_json("get", "endpointslices", "-n", NAMESPACE, "-l", label)["items"]
+    ready = [each for part in slices for each in part["endpoints"] if each["conditions"]["ready"]]
+    return "ipv4:" + ",".join(f"{each['addresses'][0]}:8001" for each in ready)
 
 
 @contextmanager
 def client() -> Iterator[None]:
-    """A pod on a node that serves nothing, with the Python of Triton's image."""
+    """A pod on a node that serves nothing, with NVIDIA's client."""
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -90,9 +95,9 @@ def _command(*arguments: str) -> list[str]:
     return [*KUBECTL, "exec", "-i", CLIENT, "--", "python3", "-", *arguments]
 
 
-def ask(requests: int, threads: int = 2, service: str = "triton") -> Load:
-    """Ask that many times; every request is a connection of its own."""
-    command = _command(address(service), "partition", str(requests), str(threads))
+def ask(requests: int, threads: int = 2, protocol: str = "http") -> Load:
+    """Ask that many times; over HTTP every request is a connection of its own."""
+    command = _command(protocol, address(protocol), "partition", str(requests), str(threads))
     done = subprocess.run(
         command, input=SCRIPT.read_text(), text=True, capture_output=True, check=True, env=ENVIRONMENT, timeout=300
     )
@@ -100,12 +105,12 @@ def ask(requests: int, threads: int = 2, service: str = "triton") -> Load:
 
 
 @contextmanager
-def asking(service: str = "triton") -> Iterator[list[Load]]:
+def asking() -> Iterator[list[Load]]:
     """Requests flow while the block runs; the list holds what the client saw once it has ended."""
     stop = "/tmp/stop"
     seen: list[Load] = []
     running = subprocess.Popen(
-        _command(address(service), "partition", "0", "2", stop),
+        _command("http", address(), "partition", "0", "2", stop),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT,
     )  # fmt: skip
     assert running.stdin is not None

@@ -7,14 +7,31 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lab.conftest import LAB, ROOT, PlayResult, kubectl, on_host, play, run
-from lab.serving_lab import CLIENT, NAMESPACE, Load, address, ask, asking, client, pods, prepare, remove, serve
+from lab.serving_lab import (
+    CLIENT,
+    ENVIRONMENT,
+    KUBECTL,
+    NAMESPACE,
+    Load,
+    address,
+    ask,
+    asking,
+    client,
+    pods,
+    prepare,
+    remove,
+    serve,
+)
 
 MODELS = ROOT / "tests" / "lab" / "serving" / "models"
 MIXED: list[dict[str, Any]] = [
@@ -51,6 +68,14 @@ def test_seven_replicas_on_one_gpu_answer_through_one_service(serving: None) -> 
     assert len(load.answers) == len(load.pairs) == 7, "each replica has an instance of its own"
     assert evenly(load) < 3, load.answers
     assert serve().changed() == {}
+
+
+def test_grpc_is_balanced_by_the_client_over_all_replicas(serving: None) -> None:
+    serve()
+    load = ask(350, protocol="grpc")
+    assert load.failures == []
+    assert set(load.answers) == set(instances("a100-single"))
+    assert evenly(load) < 1.5, load.answers
 
 
 def test_the_second_model_reads_every_digit(serving: None) -> None:
@@ -123,6 +148,42 @@ def test_a_replica_that_is_deleted_leaves_without_a_failed_request_and_is_replac
     (load,) = seen
     assert load.failures == []
     assert set(load.answers) == set(instances("a100-single"))
+
+
+@contextmanager
+def available(deployment: str) -> Iterator[list[int]]:
+    """Available replicas as they change while the block runs; the list is complete once it has ended."""
+    counts: list[int] = []
+    shown = ["-n", NAMESPACE, "-w", "-o", "jsonpath={.status.availableReplicas} "]
+    watch = subprocess.Popen(
+        [*KUBECTL, "get", "deployment", deployment, *shown], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
+    try:
+        yield counts
+    finally:
+        watch.terminate()
+        counts += map(int, watch.communicate()[0].split())
+
+
+@pytest.mark.full
+def test_a_node_is_drained_without_a_failed_request(serving: None) -> None:
+    """Two replicas on whole GPUs of h100-mixed move to free instances of a100-single, one after the other."""
+    node, moved = "h100-mixed", {"h100-mixed": 2, "a100-single": 2}
+    serve([{"name": "small", "resource": "nvidia.com/gpu", "nodes": [*moved], "replicas": 4}])
+    assert Counter(pod["spec"]["nodeName"] for pod in pods()) == moved
+    try:
+        with asking() as seen, available("triton-small") as counts:
+            drain = ["drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=240s"]
+            told = run(*KUBECTL, *drain)
+            kubectl("rollout", "status", "deployment/triton-small", "-n", NAMESPACE, "--timeout=90s")
+    finally:
+        kubectl("uncordon", node)
+    (load,) = seen
+    assert load.failures == []
+    assert "would violate the pod's disruption budget" in told.stderr
+    assert min(counts) == 3, counts
+    assert {pod["spec"]["nodeName"] for pod in pods()} == {"a100-single"}
+    assert any(uuid.startswith("GPU-") for uuid in load.answers), "requests came to the node while it was drained"
 
 
 def _changed_copy(folder: Path, file: str, content: str) -> str:

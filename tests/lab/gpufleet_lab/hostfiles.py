@@ -130,8 +130,10 @@ def _base_runtime_spec() -> str:
 
 @cache
 def _toolkit_config() -> str:
-    """The NVIDIA container toolkit's own defaults."""
-    return run(binaries.program("nvidia-ctk"), "config", "default")
+    """The NVIDIA container toolkit's own defaults, but as the role container_toolkit closes them."""
+    setting = "accept-nvidia-visible-devices-envvar-when-unprivileged"
+    default = run(binaries.program("nvidia-ctk"), "config", "default")
+    return default.replace(f"#{setting} = true", f"{setting} = false")
 
 
 def _network_config(host: HostSpec) -> dict[str, Any]:

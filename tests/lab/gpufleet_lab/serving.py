@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) 2026 gpufleet.mig maintainers
-"""What serving needs beyond the GPU hosts: kube-proxy for Services, and an image of Triton Inference Server.
+"""What serving needs beyond the GPU hosts: kube-proxy for Services, and images of Triton and its client.
 
-Not part of `up`: its images take 325 MB on each host, and nothing else in the lab asks for a Service.
+Not part of `up`: its images take 490 MB on each host, and nothing else in the lab asks for a Service.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def build() -> dict[str, Path]:
                     "-r", SOURCE / "requirements.txt",
                 )  # fmt: skip
         if not _images().exists():
-            with step("making the images of Triton and kube-proxy", 15), whole_folder(_images()) as scratch:
+            with step("making the images of Triton, its client and kube-proxy", 15), whole_folder(_images()) as scratch:
                 run(
                     sys.executable, "-m", "lab.serving.images", "--out", scratch, "--wheels", _wheels(),
                     "--python-tree", rootfs.base_tree(), "--simulator", artifacts.simulator(),

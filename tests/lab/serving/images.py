@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) 2026 gpufleet.mig maintainers
-"""Make the images that serving needs: Triton Inference Server under the name of NVIDIA's image, and kube-proxy.
+"""Make the images that serving needs: Triton Inference Server and its client under NVIDIA's names, and kube-proxy.
 
     python -m lab.serving.images --out DIR --wheels DIR --python-tree DEBIAN_TREE --simulator DIR --kube-proxy FILE
 
@@ -29,7 +29,9 @@ from lab.images.build import (
 )
 
 TRITON = "nvcr.io/nvidia/tritonserver:24.10-py3"
+CLIENT = f"{TRITON}-sdk"
 _PYTHON = "python3.11"
+_PACKAGES = f"usr/lib/{_PYTHON}/dist-packages/"
 _STUB = "pytriton/tritonserver/python_backend_stubs/3.11/"
 _LIBRARY = f"usr/lib/x86_64-linux-gnu/lib{_PYTHON}.so.1.0"
 # Where the parts of the wheel go; the rest of it is the Python package around the server.
@@ -76,22 +78,26 @@ def _add_python(tree: Tree, debian: Path) -> None:
     tree.link(_LIBRARY.removesuffix(".0"), PurePosixPath(_LIBRARY).name)
 
 
+def _add_foreign_libraries(tree: Tree, program: Path, scratch: Path) -> None:
+    """What a program of a wheel is linked with beside the wheel's own libraries."""
+    for library in libraries(program):
+        if scratch not in library.resolve().parents:
+            tree.file(f"usr/{str(library).removeprefix('/').removeprefix('usr/')}", library.read_bytes(), 0o755)
+
+
 def triton_image(wheels: Path, debian: Path, simulator: Path, scratch: Path) -> Image:
     """Server, Python backend, Python with numpy. nvidia-smi comes by CDI, as on a real node."""
     tree = base_tree()
     (server,) = wheels.glob("nvidia_pytriton-*.whl")
     (numpy,) = wheels.glob("numpy-*.whl")
     _add_wheel(tree, server, _PLACES, scratch)
-    packages = f"usr/lib/{_PYTHON}/dist-packages/"
-    _add_wheel(tree, numpy, {"numpy/": f"{packages}numpy/", "numpy.libs/": f"{packages}numpy.libs/"}, scratch)
+    _add_wheel(tree, numpy, {"numpy": f"{_PACKAGES}numpy"}, scratch)
     _add_python(tree, debian)
     # The Python backend starts its processes through bash, after a try of its stub through sh.
     add_program(tree, debian / "usr" / "bin" / "bash", "usr/bin/bash")
     tree.link("usr/bin/sh", "bash")
     for program in _PROGRAMS:
-        for library in libraries(scratch / program):
-            if scratch not in library.resolve().parents:
-                tree.file(f"usr/{str(library).removeprefix('/').removeprefix('usr/')}", library.read_bytes(), 0o755)
+        _add_foreign_libraries(tree, scratch / program, scratch)
     for name in INJECTED:
         add_libraries(tree, simulator / name)
     # Found before the node's own, which simulates no CUDA.
@@ -102,12 +108,26 @@ def triton_image(wheels: Path, debian: Path, simulator: Path, scratch: Path) -> 
     variables = {
         "PATH": "/opt/tritonserver/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "LD_LIBRARY_PATH": "/opt/lab",
-        "PYTHONPATH": f"/{packages}".rstrip("/"),
+        "PYTHONPATH": f"/{_PACKAGES}".rstrip("/"),
         # as in NVIDIA's image: without a request it must not bring the node's devices
         "NVIDIA_VISIBLE_DEVICES": "all",
         "NVIDIA_DRIVER_CAPABILITIES": "compute,utility,video",
     }
     return Image(TRITON, tree, command=["tritonserver"], variables=variables)
+
+
+def client_image(wheels: Path, debian: Path, scratch: Path) -> Image:
+    """Python with tritonclient over HTTP and gRPC, without the load generators of NVIDIA's image."""
+    tree = base_tree()
+    for wheel in sorted(wheels.glob("*.whl")):
+        name, version = wheel.name.split("-")[:2]
+        if name != "nvidia_pytriton":
+            inside = f"{name}-{version}.data/purelib/" if name == "tritonclient" else ""
+            _add_wheel(tree, wheel, {inside: _PACKAGES}, scratch)
+    _add_python(tree, debian)
+    for module in sorted((scratch / _PACKAGES).rglob("*.cpython-*.so")):
+        _add_foreign_libraries(tree, module, scratch)
+    return Image(CLIENT, tree, command=["python3"], variables={"PYTHONPATH": f"/{_PACKAGES}".rstrip("/")})
 
 
 def proxy_image(kube_proxy: Path, version: str) -> Image:
@@ -126,10 +146,11 @@ def main() -> None:
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
     scratch = chosen.out / "unpacked"
-    triton = triton_image(chosen.wheels, chosen.python_tree, chosen.simulator, scratch)
+    triton = triton_image(chosen.wheels, chosen.python_tree, chosen.simulator, scratch / "server")
+    client = client_image(chosen.wheels, chosen.python_tree, scratch / "client")
     proxy = proxy_image(chosen.kube_proxy, chosen.kubernetes)
     shutil.rmtree(scratch)
-    for name, image in (("triton", triton), ("kube-proxy", proxy)):
+    for name, image in (("triton", triton), ("client", client), ("kube-proxy", proxy)):
         print(f"{name}.tar  {image.reference}  {write_archive(image, chosen.out / f'{name}.tar')}", flush=True)
 
 
