@@ -110,6 +110,64 @@ def test_a_hook_that_fails_fails_its_node_untouched(tmp_path: Path, api: Api, ho
     assert untouched(api, host)
 
 
+def free(api: Api) -> bool:
+    """Whether a lock was taken and given back."""
+    return not api.objects[LEASE]["spec"].get("holderIdentity")
+
+
+@pytest.mark.full
+def test_a_run_that_cannot_begin_gives_the_lock_back(tmp_path: Path, api: Api, host: SimulatedHost) -> None:
+    report = tmp_path / "report"
+    report.write_text("a file where the folder shall be")
+    run = rollout(tmp_path, api, host, "gpu-01", "gpu-02", mig_rollout_output=str(report))
+    assert run.code == 2, run.printed
+    assert f"The report of the roll-out cannot be written to {report}" in words(run), run.printed
+    assert untouched(api, host)
+    assert free(api), run.printed
+
+
+@pytest.mark.full
+def test_of_two_clusters_none_stays_locked_where_one_cannot_begin(
+    tmp_path: Path, api: Api, host: SimulatedHost
+) -> None:
+    """By mistake both contexts lead to the same cluster: the lock that the first took refuses the second."""
+    common = {
+        **on_this_machine(),
+        "mig_kubernetes": True,
+        "mig_kubeconfig": api.kubeconfig(),
+        "mig_gpu_feature_discovery": False,
+        "mig_install_plugin": False,
+        "mig_layout": [{"gpus": 0, "instances": {"3g.40gb": 2}}],
+    }
+    hosts = {"gpu-01": {**common, "mig_kube_context": "main"}, "gpu-02": {**common, "mig_kube_context": "other"}}
+    run = play(tmp_path, "rollout", hosts, simulated=host)
+    assert run.code == 2, run.printed
+    assert "Another roll-out holds the lock gpufleet-rollout in namespace kube-system" in words(run), run.printed
+    assert untouched(api, host)
+    assert free(api), run.printed
+
+
+@pytest.mark.full
+def test_nodes_that_are_all_passed_over_later_leave_no_lock(tmp_path: Path, api: Api, host: SimulatedHost) -> None:
+    """Somebody puts the skip label on the only node while it is prepared."""
+    before = tmp_path / "before.yml"
+    before.write_text(f"""
+- name: Keep it out
+  ansible.builtin.uri:
+    url: "{api.url}/api/v1/nodes/gpu-01"
+    method: PATCH
+    body: {{metadata: {{labels: {{gpufleet.io/skip: ticket-815}}}}}}
+    body_format: json
+    headers: {{Authorization: Bearer right, Content-Type: application/merge-patch+json}}
+  delegate_to: localhost
+""")
+    run = rollout(tmp_path, api, host, "gpu-01", mig_hook_before=str(before))
+    assert run.code == 0, run.printed
+    assert "gpu-01 is left as it is: node gpu-01 carries the label gpufleet.io/skip=ticket-815" in words(run)
+    assert untouched(api, host)
+    assert free(api), run.printed
+
+
 @pytest.mark.full
 def test_only_skipped_nodes_are_no_failure(tmp_path: Path, api: Api, host: SimulatedHost) -> None:
     api.put(node("gpu-01", MANY, {"gpufleet.io/skip": "ticket-815"}))

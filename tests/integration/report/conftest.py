@@ -32,14 +32,16 @@ class Fleet:
         self.write()
 
     def write(self) -> None:
-        """The inventory file. A wrapper is the hosts' Python: it gives each the simulated driver of its own."""
+        """The inventory file. A wrapper is the hosts' Python: it gives each its simulated driver and /var/lib."""
         entries = {}
         for name, host in self.hosts.items():
             wrapper = self.folder / f"python-{name}"
+            (host.folder / "var-lib").mkdir(exist_ok=True)
             wrapper.write_text(
                 "#!/bin/sh\n"
                 f"export NVML_SIM_STATE={host.state} LD_LIBRARY_PATH={BUILD} PATH={BUILD}:$PATH\n"
-                f'exec {sys.executable} "$@"\n'
+                f"exec unshare --mount sh -c 'mount --bind {host.folder / 'var-lib'} /var/lib && exec \"$@\"' "
+                f'sh {sys.executable} "$@"\n'
             )
             wrapper.chmod(0o755)
             entries[name] = {"ansible_connection": "local", "ansible_python_interpreter": str(wrapper)}

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.slow
 
 SEVEN = [{"gpus": 0, "instances": {"1g.10gb": 7}}]
 TWO = [{"gpus": 0, "instances": [{"profile": "3g.40gb", "start": 0}, {"profile": "3g.40gb", "start": 4}]}]
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/gpufleet-rollout"
 OFFERS = {"1g.10gb": {"nvidia.com/mig-1g.10gb": 7}, "3g.40gb": {"nvidia.com/mig-3g.40gb": 2}}
 
 
@@ -78,6 +79,11 @@ class Cluster:
 
     def kept(self, name: str, key: str) -> Any:
         return json.loads(self.node(name)["metadata"]["annotations"][f"gpufleet.io/{key}"])
+
+    def holder(self) -> str | None:
+        """Who holds the roll-out lock, which exists since the first run."""
+        found: str | None = self.api.objects[LEASE]["spec"].get("holderIdentity")
+        return found
 
     def want(self, layout: Any) -> None:
         self.fleet.variables["mig_layout"] = layout
@@ -187,6 +193,7 @@ def test_a_node_that_fails_is_in_the_report_with_the_next_command(cluster: Clust
     assert first["allocatable"]["after"] == OFFERS["1g.10gb"]
     assert re.search(r"gpu-02 +not begun", said)
     assert "gpufleet.io/previous" not in cluster.node("gpu-01")["metadata"]["annotations"]
+    assert cluster.holder() is None, "the next run need not wait, wherever it is started"
 
 
 @pytest.mark.full
@@ -235,7 +242,9 @@ def test_nodes_that_no_pod_can_use_yet_keep_the_same(cluster: Cluster) -> None:
     for name in ("gpu-01", "gpu-02"):
         cluster.node(name)["status"].update(allocatable={}, capacity={})
     cluster.want(TWO)
-    cluster.fleet.play("rollout", ok=False, mig_verify_timeout=0, mig_publish_timeout=1)  # nothing publishes it
+    said = cluster.fleet.play("rollout", ok=False, mig_verify_timeout=0, mig_publish_timeout=1)  # nothing publishes it
+    assert said.count("= allocatable nothing of nvidia.com; strategy mixed; NOT VERIFIED") == 2, said
+    assert cluster.holder() is None
     for name in ("gpu-01", "gpu-02"):
         assert cluster.kept(name, "layout")["layout"] == TWO
         assert len(cluster.kept(name, "previous")["layout"][0]["instances"]) == 7
