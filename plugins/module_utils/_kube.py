@@ -141,7 +141,8 @@ class Kube:
     def _silence(self, error: BaseException) -> KubeUnreachable:
         return KubeUnreachable(
             f"The Kubernetes API at {self.host} ({self.source}) does not answer: {_root_cause(error)}. "
-            "Check that the cluster runs and that this machine reaches it, then run again.",
+            "Check that the cluster runs and that this machine reaches it, or set kubeconfig (mig_kubeconfig) or "
+            "context (mig_kube_context) to another one, then run again.",
             host=self.host,
         )
 
@@ -157,7 +158,7 @@ class Kube:
         if status == 401:
             text = (
                 f"The Kubernetes API at {self.host} does not accept the credentials of {self.source} (401): "
-                "renew them or give another kubeconfig or context."
+                "renew them, or set kubeconfig (mig_kubeconfig) or context (mig_kube_context) to others."
             )
         elif status == 403:
             text = forbidden(message) or f"The Kubernetes API at {self.host} forbids {method} {path}: {message}"

@@ -16,6 +16,7 @@ from typing import Any
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 
 SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+REMEDY = "set kubeconfig (mig_kubeconfig) to one that can be used"
 
 
 def describe_source(kubeconfig: str | None, context: str | None) -> str:
@@ -53,12 +54,13 @@ def load_configuration(kubeconfig: str | None, context: str | None) -> Any:
         names, _current = config.list_kube_config_contexts(config_file=shown)
         known = sorted(entry["name"] for entry in names)
     except config.ConfigException as error:
-        raise MigError(f"Kubeconfig {shown} cannot be used: {error}") from error
+        raise MigError(f"Kubeconfig {shown} cannot be used ({error}): {REMEDY}.") from error
     except Exception as error:  # YAML errors, wrong types: the library lets them through as they come
-        raise MigError(f"Kubeconfig {shown} is not a kubeconfig: {first_line(error)}") from error
+        raise MigError(f"Kubeconfig {shown} is not a kubeconfig ({first_line(error)}): {REMEDY}.") from error
     if context is not None and context not in known:
         raise MigError(
-            f"Kubeconfig {shown} has no context {context}: it has {', '.join(known) or 'none'}.",
+            f"Kubeconfig {shown} has no context {context}: it has {', '.join(known) or 'none'}; set context "
+            "(mig_kube_context) to one of them, or kubeconfig (mig_kubeconfig) to another file.",
             contexts=known,
         )
     try:
@@ -87,13 +89,18 @@ def _configured_files(kubeconfig: str | None) -> list[Path]:
     else:
         raise MigError(
             "No kubeconfig: neither the kubeconfig option nor KUBECONFIG is set and ~/.kube/config does not exist on "
-            "the machine that runs this module. Give kubeconfig, or set mig_kubernetes: false for hosts in no cluster."
+            "the machine that runs this module. Set kubeconfig (mig_kubeconfig), or mig_kubernetes: false for hosts in "
+            "no cluster."
         )
     for path in files:
         if not path.is_file():
-            raise MigError(f"Kubeconfig {path} (from {origin}) does not exist on the machine that runs this module.")
+            raise MigError(
+                f"Kubeconfig {path} (from {origin}) does not exist on the machine that runs this module: {REMEDY}."
+            )
         if not os.access(path, os.R_OK):
-            raise MigError(f"Kubeconfig {path} (from {origin}) may not be read by the user that runs this module.")
+            raise MigError(
+                f"Kubeconfig {path} (from {origin}) may not be read by the user that runs this module: {REMEDY}."
+            )
     return files
 
 

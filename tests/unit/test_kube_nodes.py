@@ -373,12 +373,18 @@ def test_each_way_not_to_reach_the_api_is_one_sentence(api: Api, tmp_path: Path)
         return str(answer["msg"])
 
     assert "does not accept the credentials" in message(kubeconfig=api.kubeconfig(token="wrong"))  # noqa: S106
-    assert "has no context third: it has main, other" in message(kubeconfig=api.kubeconfig(), context="third")
-    assert "does not exist on the machine" in message(kubeconfig=str(tmp_path / "nothing"))
+    assert "has no context third: it has main, other; set context (mig_kube_context)" in message(
+        kubeconfig=api.kubeconfig(), context="third"
+    )
+    assert "does not exist on the machine that runs this module: set kubeconfig (mig_kubeconfig)" in message(
+        kubeconfig=str(tmp_path / "nothing")
+    )
     (tmp_path / "broken").write_text("{]")
     assert "is not a kubeconfig" in message(kubeconfig=str(tmp_path / "broken"))
     closed = api.kubeconfig(server="http://127.0.0.1:9")
-    assert "does not answer: Connection refused" in message(kubeconfig=closed)
+    silent = message(kubeconfig=closed)
+    assert "does not answer: Connection refused" in silent
+    assert "or set kubeconfig (mig_kubeconfig) or context (mig_kube_context) to another one" in silent
     assert "No kubeconfig" in message(env={"HOME": str(tmp_path), "KUBECONFIG": ""})
     api.forbidden.add(("GET", "/api/v1/nodes"))
     assert 'does not let user "dev" get nodes at the cluster scope (403): give its role that verb' in message(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,12 +44,12 @@ def rollout(folder: Path, api: Api, host: SimulatedHost, *names: str, **everywhe
     common = {
         **on_this_machine(),
         "mig_kubernetes": True,
-        "mig_kubeconfig": api.kubeconfig(),
         "mig_gpu_feature_discovery": False,
         "mig_install_plugin": False,
         "mig_layout": [{"gpus": 0, "instances": {"3g.40gb": 2}}],
         "mig_gate_timeout": 0,
     }
+    everywhere = {"mig_kubeconfig": api.kubeconfig(), **everywhere}
     return play(folder, "rollout", dict.fromkeys(names, common), simulated=host, **everywhere)
 
 
@@ -107,6 +108,25 @@ def test_a_hook_that_fails_fails_its_node_untouched(tmp_path: Path, api: Api, ho
     assert 'gpu-01 was not changed, because "Ask the load balancer" failed: it says no.' in words(run), run.printed
     assert "after: it says no" in words(run)
     assert "gpu-02 was" not in words(run)
+    assert untouched(api, host)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"mig_kubeconfig": "/no/such"}, "does not exist on the machine that runs this module: set kubeconfig"),
+        pytest.param(
+            {"mig_kube_context": "third"}, "it has main, other; set context (mig_kube_context)", marks=pytest.mark.full
+        ),
+    ],
+)
+def test_a_cluster_that_cannot_be_asked_is_named_with_the_remedy(
+    tmp_path: Path, api: Api, host: SimulatedHost, settings: dict[str, str], said: str
+) -> None:
+    run = rollout(tmp_path, api, host, "gpu-01", "gpu-02", **{"mig_kubeconfig": api.kubeconfig(), **settings})
+    assert run.code == 2, run.printed
+    assert said in words(run), run.printed
+    assert re.search(r"gpu-01: Kubeconfig [^\n]*\. Nothing was changed\.", run.printed), run.printed
     assert untouched(api, host)
 
 
