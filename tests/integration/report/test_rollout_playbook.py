@@ -65,7 +65,9 @@ class Cluster:
                 if self._seen.get(name) == uid:
                     continue
                 profiles = [one["profile"] for one in self.fleet.hosts[name].gpus()[0]["instances"]]
-                offered = {f"nvidia.com/mig-{one}": profiles.count(one) for one in profiles}
+                single = self.node(name)["metadata"]["labels"]["nvidia.com/device-plugin.config"] == "single"
+                kinds = ["gpu"] * len(profiles) if single else [f"mig-{one}" for one in profiles]
+                offered = {f"nvidia.com/{kind}": kinds.count(kind) for kind in kinds}
                 with self.api.guard:
                     status = self.node(name)["status"]
                     for amounts in (status["allocatable"], status["capacity"]):
@@ -231,7 +233,25 @@ def test_rollback_refuses_by_name_before_anything(cluster: Cluster) -> None:
     assert "gpu-02: node gpu-02 has no annotation gpufleet.io/previous" in said
     said = " ".join(cluster.fleet.play("rollback", "--limit", "gpu-01", ok=False, mig_layout=SEVEN).split())
     assert "given with -e, which would win over what stood before" in said
+    cluster.want("{{ nowhere }}")
+    said = " ".join(cluster.fleet.play("rollback", "--limit", "gpu-01", ok=False).split())
+    assert "gpu-01: mig_layout of the inventory cannot be read" in said
     assert cluster.api.writes() == []
+
+
+@pytest.mark.full
+def test_a_second_rollback_returns(alone: Cluster) -> None:
+    """As kubectl rollout undo does; where what stood before had another strategy, with that too."""
+    kept = json.dumps({"layout": TWO, "strategy": "single", "run": "r0", "time": "2026-01-01T00:00:00Z"})
+    alone.node("gpu-02")["metadata"]["annotations"] = {"gpufleet.io/previous": kept}
+    profiles, strategies = [], []
+    for _time in range(2):
+        alone.fleet.play("rollback", "--limit", "gpu-02")
+        profiles.append([one["profile"] for one in alone.fleet.hosts["gpu-02"].gpus()[0]["instances"]])
+        strategies.append(alone.node("gpu-02")["metadata"]["labels"]["nvidia.com/device-plugin.config"])
+    assert profiles == [["3g.40gb"] * 2, ["1g.10gb"] * 7]
+    assert strategies == ["single", "mixed"]
+    assert alone.kept("gpu-02", "previous")["layout"] == TWO, "and a third goes there again"
 
 
 @pytest.mark.full
