@@ -37,10 +37,12 @@ class Fleet:
         for name, host in self.hosts.items():
             wrapper = self.folder / f"python-{name}"
             (host.folder / "var-lib").mkdir(exist_ok=True)
+            files = host.folder / "root"  # of `simctl files`, where a test had them made
+            alone = f"{ROOT}/tests/simulator/enter.sh {files}" if files.exists() else "unshare --mount"
             wrapper.write_text(
                 "#!/bin/sh\n"
                 f"export NVML_SIM_STATE={host.state} LD_LIBRARY_PATH={BUILD} PATH={BUILD}:$PATH\n"
-                f"exec unshare --mount sh -c 'mount --bind {host.folder / 'var-lib'} /var/lib && exec \"$@\"' "
+                f"exec {alone} sh -c 'mount --bind {host.folder / 'var-lib'} /var/lib && exec \"$@\"' "
                 f'sh {sys.executable} "$@"\n'
             )
             wrapper.chmod(0o755)

@@ -10,7 +10,6 @@ import os
 import re
 import signal
 import stat
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,8 @@ from typing import Any
 
 import pytest
 from integration.report.conftest import Fleet
-from integration.report.test_report_playbook import kubelet
+from integration.report.publishers import Publishers
+from integration.report.test_report_playbook import KEY, TRAIN, kubelet, user_pod
 from unit.kube_server import GFD, PLUGIN, Api, node, pod
 
 pytestmark = pytest.mark.slow
@@ -50,31 +50,10 @@ class Cluster:
             self.fleet.hosts[name].run("mig_layout", layout=SEVEN)
             self.api.put(node(name, OFFERS["1g.10gb"], {"nvidia.com/device-plugin.config": "mixed"}))
             self.api.put(pod(PLUGIN, name), pod(GFD, name))
-        self._seen: dict[str, str] = self._plugins()
-        self._over = threading.Event()
-        threading.Thread(target=self._publish, daemon=True).start()
+        self._publishers = Publishers(self.api, self._profiles)
 
-    def _plugins(self) -> dict[str, str]:
-        found = [one for path, one in list(self.api.objects.items()) if f"/{PLUGIN}-" in path]
-        return {one["spec"]["nodeName"]: one["metadata"]["uid"] for one in found}
-
-    def _publish(self) -> None:
-        while not self._over.wait(0.05):
-            now = self._plugins()
-            for name, uid in now.items():
-                if self._seen.get(name) == uid:
-                    continue
-                profiles = [one["profile"] for one in self.fleet.hosts[name].gpus()[0]["instances"]]
-                single = self.node(name)["metadata"]["labels"]["nvidia.com/device-plugin.config"] == "single"
-                kinds = ["gpu"] * len(profiles) if single else [f"mig-{one}" for one in profiles]
-                offered = {f"nvidia.com/{kind}": kinds.count(kind) for kind in kinds}
-                with self.api.guard:
-                    status = self.node(name)["status"]
-                    for amounts in (status["allocatable"], status["capacity"]):
-                        for key in [key for key in amounts if key.startswith("nvidia.com/")]:
-                            del amounts[key]
-                        amounts.update({key: str(count) for key, count in offered.items()})
-                self._seen[name] = uid
+    def _profiles(self, name: str) -> list[str]:
+        return [one["profile"] for one in self.fleet.hosts[name].gpus()[0]["instances"]]
 
     def node(self, name: str) -> dict[str, Any]:
         return self.api.objects[f"/api/v1/nodes/{name}"]
@@ -92,7 +71,7 @@ class Cluster:
         self.fleet.write()
 
     def close(self) -> None:
-        self._over.set()
+        self._publishers.stop()
         self.api.shutdown()
         self.api.server_close()
 
@@ -196,6 +175,36 @@ def test_a_node_that_fails_is_in_the_report_with_the_next_command(cluster: Clust
     assert re.search(r"gpu-02 +not begun", said)
     assert "gpufleet.io/previous" not in cluster.node("gpu-01")["metadata"]["annotations"]
     assert cluster.holder() is None, "the next run need not wait, wherever it is started"
+
+
+@pytest.mark.full
+def test_a_loaded_driver_is_replaced_when_its_node_is_drained_and_not_before(alone: Cluster) -> None:
+    """Its layout is as wanted and stays; that the repository has no such driver is found out with the pods gone."""
+    host, api = alone.fleet.hosts["gpu-02"], alone.api
+    host.simctl("files", str(host.folder / "root"))
+    device = host.gpus()[0]["instances"][0]["compute_instances"][0]["uuid"]
+    kubelet(alone.fleet.folder, (TRAIN, KEY, device))
+    trained = user_pod(TRAIN, "train", "gpu-02", KEY)
+    owner = {"kind": "ReplicaSet", "name": "train", "uid": "r", "controller": True, "apiVersion": "apps/v1"}
+    trained["metadata"]["ownerReferences"] = [owner]
+    api.put(trained)
+    alone.fleet.variables.update(driver_manage=True, driver_version="570", driver_key_url="file:///nowhere/key.asc")
+    alone.want(SEVEN)
+    stood = host.gpus()
+    said = " ".join(alone.fleet.play("rollout", ok=False).split())
+    assert 'gpu-02 was put back as it was but for its driver, because "Trust the repository\'s key" failed' in said
+    assert [line for line in api.writes() if "/eviction" in line] == [
+        "POST /api/v1/namespaces/ml/pods/train/eviction?fieldManager=gpufleet.mig"
+    ]
+    assert "unschedulable" not in alone.node("gpu-02")["spec"]
+    assert alone.holder() is None
+    assert host.gpus() == stood
+
+    # a host that the roll-out leaves alone has nobody who would drain it
+    alone.fleet.variables.pop("mig_layout")
+    alone.fleet.write()
+    said = " ".join(alone.fleet.play("rollout", ok=False).split())
+    assert "ends every pod that uses a GPU. Give the host a mig_layout and run gpufleet.mig.rollout" in said
 
 
 @pytest.mark.full
