@@ -16,7 +16,7 @@ description:
     refusals and waves. Nothing is touched, and no GPU, driver or cluster is needed.
   - What is wrong with one host's variables refuses that host and does not stop the others' plan.
   - The playbook C(gpufleet.mig.plan) gathers the input and shows the result.
-positional: waves, max_unavailable, clusters, min_available
+positional: waves, max_unavailable, clusters, min_available, topology_key
 options:
   _input:
     description:
@@ -59,6 +59,11 @@ options:
         it, that of the input where it does.
     type: dict
     default: {}
+  topology_key:
+    description:
+      - A label of the nodes. Hosts that are out together, and single ones that follow each other, are of different
+        zones where that can be; it takes what M(gpufleet.mig.node_gpu_info) returned with the same key.
+    type: str
 seealso:
   - plugin: gpufleet.mig.plan
     plugin_type: filter
@@ -167,7 +172,8 @@ _value:
         - C(waves), one cluster after the other, each with C(number), C(hosts) in their order, C(out) (how many of them
           at a time) and C(left), what new pods of the cluster can count on per resource key while it is worked on, at
           worst.
-        - C(refused) has a sentence for each cluster in which no order holds O(min_available).
+        - C(refused) has a sentence for each cluster in which no order holds O(min_available), or no host
+          that changes carries O(topology_key).
       type: dict
 """
 
@@ -190,6 +196,7 @@ def fleet_plan(
     max_unavailable: Any = 1,
     clusters: Any = (),
     min_available: Any = None,
+    topology_key: Any = None,
 ) -> dict[str, Any]:
     """See DOCUMENTATION. AnsibleFilterError carries the sentence for input or settings that cannot be read."""
     if not isinstance(hosts, list) or not all(isinstance(host, Mapping) and "host" in host for host in hosts):
@@ -203,6 +210,7 @@ def fleet_plan(
             waves=waves,
             max_unavailable=max_unavailable,
             min_available=_plain(min_available),
+            topology_key=str(topology_key) if topology_key else None,
             clusters=answers,
         )
     except MigError as error:

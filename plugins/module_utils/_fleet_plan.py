@@ -24,6 +24,7 @@ def plan_fleet(
     waves: Any = DEFAULT_GATES,
     max_unavailable: Any = 1,
     min_available: Any = None,
+    topology_key: str | None = None,
     clusters: Iterable[tuple[Sequence[str], Mapping[str, Any]]] = (),
 ) -> Report:
     """The plan of the fleet; the filter fleet_plan documents its shape. MigError for settings that cannot be read."""
@@ -36,7 +37,7 @@ def plan_fleet(
         "destroy": _against_limit(going, hosts),
         "refused": _with_reason(reports, "refused"),
         "not_planned": _with_reason(reports, "not_planned"),
-        "waves": plan_waves(_by_cluster(hosts, reports, answers), waves, max_unavailable, min_available),
+        "waves": plan_waves(_by_cluster(hosts, reports, answers), waves, max_unavailable, min_available, topology_key),
         "hosts": reports,
     }
 

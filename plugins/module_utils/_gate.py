@@ -17,6 +17,7 @@ from ansible_collections.gpufleet.mig.plugins.module_utils import (
     _budget,
     _lock,
     _order,
+    _ownership,
     _publishers,
     _window,
 )
@@ -197,7 +198,7 @@ def _own(nodes: Iterable[Mapping[str, Any]]) -> list[Shut]:
     """What the nodes that are to be taken say themselves."""
     found = []
     for node in nodes:
-        skipped = _order.skipped(node)
+        skipped = _ownership.skipped(node)
         if skipped:
             found.append(Shut("skip", skipped))
         if not _publishers.describe(dict(node), [])["ready"]:

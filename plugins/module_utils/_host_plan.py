@@ -82,6 +82,8 @@ def _with_shown(host: Host, cluster: Mapping[str, Any] | None, found: Report) ->
     if not node.get("exists"):
         found["notes"].append(f"the cluster has no node {found['node']}")
         return host
+    if node.get("skipped"):
+        found["notes"].append(f"the roll-out leaves it as it is: {node['skipped']}")
     return {**host, "shown": node}
 
 

@@ -128,6 +128,7 @@ def read_nodes(
     publishers: Iterable[str],
     timeout: float,
     keep: Callable[[], None],
+    topology_key: str | None = None,
 ) -> dict[str, dict[str, Any]]:
     """The public shape per node, with ``mismatch``; returns when all is as expected or after ``timeout`` s.
 
@@ -143,7 +144,7 @@ def read_nodes(
         nodes, pods = view.nodes(), view.pods()
         for name in list(pending):
             here, wanted = pods.get(name, []), expect.get(name)
-            shown = _publishers.describe(nodes[name], here)
+            shown = _publishers.describe(nodes[name], here, topology_key)
             shown["mismatch"] = (
                 [] if wanted is None else _publishers.mismatches(name, shown, here, wanted, publishers, logs)
             )

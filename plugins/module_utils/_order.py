@@ -13,8 +13,6 @@ from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigErr
 
 PRESENT = "nvidia.com/gpu.present"
 """Label of GPU nodes, by the GPU operator and by node feature discovery's rule (NVIDIA GPU operator documentation)."""
-SKIP = "gpufleet.io/skip"
-"""Label of a node that is left as it is."""
 
 Node = Mapping[str, Any]
 
@@ -40,16 +38,6 @@ def fleet(nodes: Iterable[Node], ours: Collection[str]) -> list[_budget.Node]:
     return sorted(found, key=lambda node: node.name)
 
 
-def skipped(node: Node) -> str | None:
-    """The label that keeps us off a node; None where there is none."""
-    value = _labels(node).get(SKIP)
-    return (
-        None
-        if value is None or value == "false"
-        else f"node {node['metadata']['name']} carries the label {SKIP}={value}"
-    )
-
-
 def put(
     nodes: Sequence[Node],
     after: Mapping[str, _budget.Offers],
@@ -72,7 +60,7 @@ def put(
     absent = [name for name in after if name not in everything]
     if absent:
         raise MigError(f"The cluster has no node {', '.join(absent)}. Nothing was changed.")
-    reasons = {name: reason for name, node in everything.items() if (reason := skipped(node))}
+    reasons = {name: reason for name, node in everything.items() if (reason := _ownership.skipped(node))}
     going = [name for name in after if name not in reasons]
     marks = {name: _ownership.read(everything[name]) for name in going}
     left = [name for name in going if marks[name].run is not None or marks[name].failed]
@@ -84,7 +72,8 @@ def put(
     gates = _waves.read_waves(waves, len(going))
     sizes = _waves.batch_sizes(gates, at_once)
     behind = _waves.behind(sizes, len(left))
-    zones = _zones(everything, going, topology_key)
+    labels = {name: _labels(everything[name]).get(topology_key or "") for name in going}
+    zones = zones_of(labels, topology_key)
 
     def arrange(tried: Sequence[_budget.Change]) -> Sequence[_budget.Change]:
         return _waves.spread(tried, behind, lambda change: zones[change.name])
@@ -97,14 +86,17 @@ def _change(node: _budget.Node, after: _budget.Offers) -> _budget.Change:
     return _budget.Change(node.name, node.offers, after)
 
 
-def _zones(nodes: Mapping[str, Node], going: Sequence[str], key: str | None) -> dict[str, str]:
-    """The zone of each node; {} where none is asked for. Nodes without the label count as one zone."""
-    if not key or not going:
+def zones_of(labels: Mapping[str, str | None], key: str | None) -> dict[str, str]:
+    """The zone of each node that changes, by the value of its label; {} where no `key` is given.
+
+    Nodes without the label count as one zone. MigError where none has it.
+    """
+    if not key or not labels:
         return {}
-    zones = {name: str(_labels(nodes[name]).get(key, "")) for name in going}
+    zones = {name: str(value or "") for name, value in labels.items()}
     if not any(zones.values()):
         raise MigError(
-            f"mig_topology_key is {key!r}, and none of the {len(going)} nodes that change carries that label: correct "
+            f"mig_topology_key is {key!r}, and none of the {len(labels)} nodes that change carries that label: correct "
             "the name, or leave it out. Nothing was changed."
         )
     return zones

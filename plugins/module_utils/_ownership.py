@@ -29,6 +29,8 @@ PREVIOUS = "gpufleet.io/previous"
 KEPT_BYTES = 64 * 1024
 """All annotations of an object together may have 256 KiB; the layout of 8 GPUs with 7 instances each takes 2 KiB."""
 STATE_LABEL = "gpufleet.io/mig-state"
+# Of a node that is left as it is.
+SKIP_LABEL = "gpufleet.io/skip"
 FAILED = "failed"
 # Keeps DaemonSet pods away: their controller ignores a cordon, but not a taint that they do not tolerate.
 TAINT = "gpufleet.io/mig-change"
@@ -61,6 +63,14 @@ def read(node: Mapping[str, Any]) -> Mark:
         target=annotations.get(TARGET),
         failed=(node["metadata"].get("labels") or {}).get(STATE_LABEL) == FAILED,
     )
+
+
+def skipped(node: Mapping[str, Any]) -> str | None:
+    """The label that keeps us off a node; None where there is none."""
+    value = (node["metadata"].get("labels") or {}).get(SKIP_LABEL)
+    if value is None or value == "false":
+        return None
+    return f"node {node['metadata']['name']} carries the label {SKIP_LABEL}={value}"
 
 
 def kept(layout: Mapping[str, Any] | None) -> str | None:

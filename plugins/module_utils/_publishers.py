@@ -76,8 +76,11 @@ def by_node(pods: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def describe(node: dict[str, Any] | None, pods: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def describe(
+    node: dict[str, Any] | None, pods: Iterable[dict[str, Any]], topology_key: str | None = None
+) -> dict[str, Any]:
     """The module's public shape of one node; ``node`` is None where the cluster has no such node."""
+    labels: Mapping[str, str] = (node or {}).get("metadata", {}).get("labels") or {}
     status: Mapping[str, Any] = (node or {}).get("status", {})
     allocatable, capacity = _quantities(status.get("allocatable")), _quantities(status.get("capacity"))
     return {
@@ -85,16 +88,14 @@ def describe(node: dict[str, Any] | None, pods: Iterable[dict[str, Any]]) -> dic
         "ready": any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or []),
         "schedulable": node is not None and not node.get("spec", {}).get("unschedulable", False),
         "rollout": _rollout(node),
+        "skipped": None if node is None else _ownership.skipped(node),
+        "zone": labels.get(topology_key) if topology_key else None,
         **_ownership.layouts(node or {"metadata": {}}),
         "allocatable": allocatable,
         "capacity": capacity,
         # nobody offers it any more: kubelet 1.36 keeps the capacity for 5 minutes (devicemanager/types.go), then 0
         "stale": [key for key, count in capacity.items() if count and not allocatable.get(key)],
-        "labels": {
-            key: value
-            for key, value in sorted(((node or {}).get("metadata", {}).get("labels") or {}).items())
-            if key.startswith(PREFIX)
-        },
+        "labels": {key: value for key, value in sorted(labels.items()) if key.startswith(PREFIX)},
         "publishers": [
             {
                 "name": pod["metadata"]["name"],

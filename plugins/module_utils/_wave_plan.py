@@ -11,12 +11,14 @@ from typing import Any
 from ansible_collections.gpufleet.mig.plugins.module_utils import _budget
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 from ansible_collections.gpufleet.mig.plugins.module_utils._host_plan import PENDING
+from ansible_collections.gpufleet.mig.plugins.module_utils._order import zones_of
 from ansible_collections.gpufleet.mig.plugins.module_utils._waves import (
     batch_sizes,
     behind,
     capacity_left,
     read_waves,
     split,
+    spread,
 )
 
 Report = dict[str, Any]
@@ -24,12 +26,17 @@ Part = Mapping[str, Any]
 
 
 def plan_waves(
-    clusters: Sequence[Sequence[tuple[Report, Part]]], raw: Any, unavailable: Any, min_available: Any
+    clusters: Sequence[Sequence[tuple[Report, Part]]],
+    raw: Any,
+    unavailable: Any,
+    min_available: Any,
+    topology_key: str | None = None,
 ) -> Report:
     """{waves: [{number, hosts, out, left}], refused}: of the hosts that change, by their names.
 
     `clusters` has the reports on the hosts of each, in the order of the inventory, and beside each what its node shows
-    ({} where that is not known). `refused` are sentences, one per cluster in which no order holds `min_available`.
+    ({} where that is not known). `refused` are sentences, one per cluster in which no order holds `min_available` or
+    no node that changes has the label `topology_key`.
     MigError for settings that cannot be read.
     """
     minimum = _budget.read_min_available(min_available)
@@ -37,23 +44,30 @@ def plan_waves(
     waves: list[Report] = []
     refused = []
     for hosts in clusters:
-        pending = [report["host"] for report, _shown in hosts if report["status"] in PENDING]
+        pending = [report["host"] for report, shown in hosts if _goes(report, shown)]
         gates = read_waves(raw, len(pending))
         out = _budget.read_max_unavailable(unavailable, len(hosts))
         try:
-            pending = _order(hosts, batch_sizes(gates, out), minimum)
+            pending = _order(hosts, batch_sizes(gates, out), minimum, topology_key)
         except MigError as error:
             refused.append(str(error))
         waves += _waves(hosts, split(pending, gates), out)
     return {"waves": [{"number": number, **wave} for number, wave in enumerate(waves, 1)], "refused": refused}
 
 
-def _order(hosts: Sequence[tuple[Report, Part]], sizes: Sequence[int], minimum: Mapping[str, int]) -> list[str]:
+def _goes(report: Report, shown: Part) -> bool:
+    """Whether the roll-out changes the host: a node that carries the skip label is left as it is."""
+    return report["status"] in PENDING and not shown.get("skipped")
+
+
+def _order(
+    hosts: Sequence[tuple[Report, Part]], sizes: Sequence[int], minimum: Mapping[str, int], topology_key: str | None
+) -> list[str]:
     """The pending hosts as the roll-out takes them: those that an earlier run left in the middle come first."""
     fleet, left, changes = [], [], []
     for report, shown in hosts:
         before, after = _sides(report, "before"), _sides(report, "after")
-        pending = report["status"] in PENDING
+        pending = _goes(report, shown)
         ready, schedulable = bool(shown.get("ready", True)), bool(shown.get("schedulable", True))
         if pending and shown.get("rollout") is not None:
             left.append(report["host"])
@@ -64,11 +78,19 @@ def _order(hosts: Sequence[tuple[Report, Part]], sizes: Sequence[int], minimum: 
         if pending:
             changes.append(_budget.Change(now.name, {}, {}) if now.out else _budget.Change(now.name, now.offers, after))
     inside = any(report["resources"] is not None for report, _shown in hosts)
-    return left + _budget.order(fleet, changes, behind(sizes, len(left)), minimum if inside else {})
+    # Without an answer of the cluster the zones are not known.
+    labels = {report["host"]: shown.get("zone") for report, shown in hosts if _goes(report, shown)}
+    zones = zones_of(labels, topology_key) if all(shown for _report, shown in hosts) else {}
+    places = behind(sizes, len(left))
+
+    def arrange(tried: Sequence[_budget.Change]) -> Sequence[_budget.Change]:
+        return spread(tried, places, lambda change: zones[change.name])
+
+    return left + _budget.order(fleet, changes, places, minimum if inside else {}, arrange if zones else list)
 
 
 def _waves(hosts: Sequence[tuple[Report, Part]], waves: Sequence[Sequence[str]], out: int) -> list[Report]:
-    others = [report["host"] for report, _shown in hosts if report["status"] not in PENDING]
+    others = [report["host"] for report, shown in hosts if not _goes(report, shown)]
     before = {report["host"]: _sides(report, "before") for report, _shown in hosts}
     after = {report["host"]: _sides(report, "after") for report, _shown in hosts}
     left = capacity_left(waves, others, before, after, out)

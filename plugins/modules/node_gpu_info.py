@@ -71,6 +71,9 @@ options:
     description: Also return the GPU pods of all namespaces that the kubelet refused and that nobody removed.
     type: bool
     default: false
+  topology_key:
+    description: A label of the nodes, such as C(topology.kubernetes.io/zone), whose value is returned as C(zone).
+    type: str
   timeout:
     description: Seconds to wait until everything is as expected; 0 looks once.
     type: float
@@ -134,6 +137,12 @@ nodes:
       returned: always
       sample: {nvidia.com/mig-1g.10gb: 7}
     capacity: {description: Capacity of every C(nvidia.com) resource., type: dict, returned: always}
+    skipped:
+      description: The label C(gpufleet.io/skip) that keeps roll-outs off the node, null where it has none.
+      type: str
+      returned: always
+      sample: node gpu-04 carries the label gpufleet.io/skip=ticket-815
+    zone: {description: Value of the label O(topology_key)., type: str, returned: always}
     stale:
       description:
         - Resources with a capacity of which nothing can be given out, because no device plugin offers them any more.
@@ -242,6 +251,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "pods": {"type": "bool", "default": False},
     "pod_uids": {"type": "list", "elements": "str", "default": []},
     "refused": {"type": "bool", "default": False},
+    "topology_key": {"type": "str", "no_log": False},
     "timeout": {"type": "float", "default": 0},
     "fail_on_mismatch": {"type": "bool", "default": True},
 }
@@ -263,6 +273,7 @@ def main() -> None:
             params["publishers"],
             params["timeout"],
             _lock.keeper(kube, params["lock"], dry=module.check_mode),
+            params["topology_key"],
         )
         if params["pods"]:
             for name, pods in _nodes.gpu_pods(kube, params["nodes"], params["pod_uids"]).items():

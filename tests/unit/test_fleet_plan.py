@@ -8,11 +8,13 @@ import json
 from typing import Any
 
 import pytest
+from unit.kube_server import node
 from unit.planner_support import gpu, instance, standing
 
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 from ansible_collections.gpufleet.mig.plugins.module_utils._fleet_plan import plan_fleet
 from ansible_collections.gpufleet.mig.plugins.module_utils._plan_document import markdown, text
+from ansible_collections.gpufleet.mig.plugins.module_utils._publishers import describe
 
 FACTS = {"driver_version": "580.82.07", "cuda_version": "13.0", "machine": "DGX", "gpu_mode": "compute"}
 A100 = "a100-sxm4-80gb"
@@ -201,6 +203,25 @@ def test_what_the_nodes_show_counts_in_the_order() -> None:
 
     assert first() == [["loses"], ["left"]]
     assert first(rollout={"run": "1", "phase": "cordoned", "failed": False}, schedulable=False) == [["left"], ["loses"]]
+
+
+def test_labels_of_the_nodes_count_in_the_order() -> None:
+    """Names are those of the roll-out's own test: a node with the skip label is in no wave, zones take turns."""
+
+    def planned(key: str | None, **labels: dict[str, str]) -> dict[str, Any]:
+        api_nodes = [node(name, {SMALL: 14}, of_node) for name, of_node in labels.items()]
+        shown = {one["metadata"]["name"]: {**describe(one, [], key), "labels": None} for one in api_nodes}
+        hosts = [host(name, layout=HALVES, cluster=["prod", ""]) for name in labels]
+        return plan_fleet(hosts, waves=[1, "100%"], topology_key=key, clusters=[(["prod", ""], {"nodes": shown})])
+
+    three: dict[str, dict[str, str]] = {"a": {"zone": "x"}, "b": {"zone": "x"}, "c": {"zone": "y"}}
+    assert order_of(planned(None, **three)) == [["a"], ["b", "c"]]
+    assert order_of(planned("zone", **three)) == [["a"], ["c", "b"]]
+    (refused,) = planned("zoen", **three)["waves"]["refused"]
+    assert "none of the 3 nodes that change carries that label" in refused
+    plan = planned("zone", **{**three, "c": {"zone": "y", "gpufleet.io/skip": "ticket-815"}})
+    assert order_of(plan) == [["a"], ["b"]]
+    assert "leaves it as it is: node c carries the label gpufleet.io/skip=ticket-815" in text(plan)
 
 
 def test_every_cluster_is_for_itself() -> None:
