@@ -241,7 +241,14 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.gpufleet.mig.plugins.module_utils import _eviction, _kube, _lock, _maintenance, _rights
+from ansible_collections.gpufleet.mig.plugins.module_utils import (
+    _eviction,
+    _kube,
+    _lock,
+    _maintenance,
+    _maintenance_data,
+    _rights,
+)
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 
 STATES = ["cordoned", "evicted", "checked", "marked", "restored", "failed"]
@@ -278,7 +285,7 @@ def main() -> None:
     )
     params, dry = module.params, module.check_mode
     try:
-        wishes = _maintenance.check_wishes(params["nodes"] or {})
+        wishes = _maintenance_data.check_wishes(params["nodes"] or {})
         if params["state"] == "evicted" and params["evict"] == "affected":
             _require_pods(wishes)
         kube = _kube.Kube(params["kubeconfig"], params["context"])
@@ -295,7 +302,7 @@ def main() -> None:
         "changed": any(report.changed for report in reports),
         "nodes": {report.node: report.plain() for report in reports},
         "gpufleet": [report.line(params["phase"] or params["state"], params["wave"]) for report in reports],
-        "diff": _maintenance.difference(reports),
+        "diff": _maintenance_data.difference(reports),
     }
     errors = [report.error for report in reports if report.error]
     if errors:
@@ -303,7 +310,7 @@ def main() -> None:
     module.exit_json(**answer)
 
 
-def _require_pods(wishes: list[_maintenance.Wish]) -> None:
+def _require_pods(wishes: list[_maintenance_data.Wish]) -> None:
     for wish in wishes:
         if wish.pods is None:
             raise MigError(
@@ -312,8 +319,8 @@ def _require_pods(wishes: list[_maintenance.Wish]) -> None:
             )
 
 
-def _options(params: dict[str, Any], dry: bool) -> _maintenance.Options:
-    return _maintenance.Options(
+def _options(params: dict[str, Any], dry: bool) -> _maintenance_data.Options:
+    return _maintenance_data.Options(
         run=params["run"],
         phase=params["phase"],
         wave=params["wave"],

@@ -122,8 +122,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.gpufleet.mig.plugins.module_utils import _kube, _lock, _nodes, _progress
+from ansible_collections.gpufleet.mig.plugins.module_utils import _kube, _lock, _node_publishers, _progress
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
+from ansible_collections.gpufleet.mig.plugins.module_utils._nodes import Where
 
 ARGUMENT_SPEC: dict[str, Any] = {
     **_kube.ARGUMENT_SPEC,
@@ -142,22 +143,22 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     params, started = module.params, time.monotonic()
     try:
-        wanted = _nodes.check_wishes(params["nodes"])
+        wanted = _node_publishers.check_wishes(params["nodes"])
         kube = _kube.Kube(params["kubeconfig"], params["context"])
         keep = _lock.keeper(kube, params["lock"], dry=module.check_mode)
-        where = _nodes.Where(params["namespace"] or None, params["selector"], params["release"])
-        steps = _nodes.plan_publishers(kube, wanted, where, params["managed"])
+        where = Where(params["namespace"] or None, params["selector"], params["release"])
+        steps = _node_publishers.plan_publishers(kube, wanted, where, params["managed"])
         if module.check_mode:
-            done = _nodes.report(steps)
+            done = _node_publishers.report(steps)
         else:
-            done = _nodes.carry_out(kube, steps, where, params["timeout"], keep)
+            done = _node_publishers.carry_out(kube, steps, where, params["timeout"], keep)
     except MigError as error:
         module.fail_json(msg=str(error), **error.context)
     seconds = time.monotonic() - started
     module.exit_json(
         changed=any(step.changes for step in steps),
         nodes=done,
-        diff=_nodes.difference(steps),
+        diff=_node_publishers.difference(steps),
         gpufleet=[_progress.line(name, "publishers", wave=params["wave"], seconds=seconds) for name in done],
     )
 

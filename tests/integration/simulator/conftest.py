@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from integration.modules.simulated_host import fresh_hosts
-from integration.simulator.nvml_host import NvmlHost
+from integration.simulator.nvml_host import A100, NvmlHost, enabled
 
 MakeHost = Callable[..., NvmlHost]
 
@@ -17,3 +17,9 @@ MakeHost = Callable[..., NvmlHost]
 def make_host() -> Iterator[MakeHost]:
     with fresh_hosts(NvmlHost) as make:
         yield make
+
+
+@pytest.fixture
+def a100(make_host: MakeHost) -> NvmlHost:
+    """One A100-SXM4-40GB with MIG on."""
+    return make_host(enabled(A100))

@@ -28,6 +28,7 @@ T = TypeVar("T")
 FACTS: dict[str, Any] = yaml.safe_load(
     (Path(__file__).resolve().parents[3] / "facts" / "mig_products.yaml").read_text()
 )
+UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 PRODUCTS: dict[str, dict[str, Any]] = {product["key"]: product for product in FACTS["products"]}
 A100, A100_80, H100, A30, RTX = (
     "a100-sxm4-40gb",
@@ -258,3 +259,8 @@ class NvmlHost(SimulatedHost):
         """A reset from outside, as nvidia-smi does it; refused while a process is on the GPU."""
         done = self.smi("--gpu-reset", "-i", index)
         assert done.returncode == 0, done.stdout
+
+
+def enabled(product: str, **more: Any) -> dict[str, Any]:
+    """The specification of a GPU with MIG on."""
+    return {"product": product, "mig": "enabled", **more}

@@ -9,15 +9,22 @@ from typing import Any
 import pynvml
 import pytest
 from integration.simulator.conftest import MakeHost
-from integration.simulator.nvml_host import A30, A100, H100, PRODUCTS, RTX, Refused, become_nobody, gpu, refused
+from integration.simulator.nvml_host import (
+    A30,
+    A100,
+    H100,
+    PRODUCTS,
+    RTX,
+    Refused,
+    become_nobody,
+    enabled,
+    gpu,
+    refused,
+)
 
 OFF, ON, PENDING_ON, PENDING_OFF = (0, 0), (1, 1), (0, 1), (1, 0)
 AMPERE, NEWER = [A100, A30], [H100, "b200-180gb", RTX]
 SLICE = {product: PRODUCTS[product]["gi_profiles"][0]["id"] for product in (*AMPERE, *NEWER)}
-
-
-def enabled(product: str, **more: Any) -> dict[str, Any]:
-    return {"product": product, "mig": "enabled", **more}
 
 
 @pytest.mark.parametrize("product", [*AMPERE, *NEWER])

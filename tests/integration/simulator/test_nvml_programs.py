@@ -11,19 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pynvml
-import pytest
 from integration.modules.simulated_host import BUILD, NOBODY
 from integration.simulator.conftest import MakeHost
-from integration.simulator.nvml_host import A100, H100, NvmlHost, gpu
-from integration.simulator.test_instances import UUID
+from integration.simulator.nvml_host import A100, H100, UUID, NvmlHost, gpu
 
 BUS = "00000000:07:00.0"
-
-
-@pytest.fixture
-def a100(make_host: MakeHost) -> NvmlHost:
-    """One A100-SXM4-40GB with MIG on."""
-    return make_host({"product": A100, "mig": "enabled"})
 
 
 def test_gpus_and_their_devices_are_listed_as_published(a100: NvmlHost) -> None:
