@@ -28,7 +28,7 @@ def read(packages: Sequence[str], files: Sequence[str], units: Sequence[str]) ->
         "kernel": kernel,
         "architecture": os.uname().machine,
         "headers": Path("/lib/modules", kernel, "build").exists(),
-        **_boards(Path("/sys/bus/pci/devices")),
+        **boards(),
         **_driver(_text(Path("/proc/driver/nvidia/version"))),
         "modules": {name: _users(name) for name in _MODULES if Path("/sys/module", name).is_dir()},
         "display": _display_processes(),
@@ -61,8 +61,9 @@ def _distribution(release: str) -> dict[str, Any]:
     }
 
 
-def _boards(bus: Path) -> dict[str, Any]:
-    """GPUs (display or 3D controllers) and the number of NVSwitches (bridges) of NVIDIA's."""
+def boards() -> dict[str, Any]:
+    """GPUs (display or 3D controllers) and the number of NVSwitches (bridges) of NVIDIA's on the PCI bus."""
+    bus = Path("/sys/bus/pci/devices")
     gpus, switches = [], 0
     for folder in sorted(bus.iterdir()) if bus.is_dir() else []:
         if _text(folder / "vendor").strip() != _NVIDIA:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import ceil, floor
 from typing import Any
 
-from ansible_collections.gpufleet.mig.plugins.module_utils import _host
+from ansible_collections.gpufleet.mig.plugins.module_utils import _gpu_host, _host
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 from ansible_collections.gpufleet.mig.plugins.module_utils._nvml import (
     FUNCTION_NOT_FOUND,
@@ -114,9 +114,15 @@ def read_host(nvml: Nvml, lost: list[str] | None = None) -> Reading:
         "cuda_version": None if cuda is None else f"{cuda // 1000}.{cuda % 1000 // 10}",
         "machine": _host.machine(),
         "systemd": _host.has_systemd(),
+        "fabric_manager": _fabric_manager(),
         "gpu_mode": _host.gpu_mode(gpus[0]["pci_bus_id"]) if gpus else "unknown",
     }
     return Reading(gpus, host, complete)
+
+
+def _fabric_manager() -> bool | None:
+    """Whether the Fabric Manager runs; None on a host without NVSwitches, which needs none."""
+    return _host.runs("nv-fabricmanager") if _gpu_host.boards()["nvswitches"] else None
 
 
 def read_gpu(nvml: Nvml, uuid: str) -> Gpu:

@@ -30,6 +30,11 @@ def has_systemd() -> bool:
     return Path("/run/systemd/system").is_dir()
 
 
+def runs(program: str) -> bool:
+    """Whether a process of this name runs in this PID namespace. The kernel keeps 15 characters of it."""
+    return any(_read(folder / "comm") == program[:15] for folder in Path("/proc").glob("[0-9]*"))
+
+
 def digest(path: str) -> str | None:
     """The SHA-256 of a file, None where there is none."""
     try:

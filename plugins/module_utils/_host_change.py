@@ -66,9 +66,20 @@ class HostChange:
                 change.warnings.append(left_behind(interrupted))
             yield change
 
+    def _refuse_reset_of_peers(self, plan: Mapping[str, Any]) -> None:
+        """Without the Fabric Manager no GPU behind NVSwitches can be reset alone (nvidia-smi's manual, --gpu-reset)."""
+        resets = [str(part["index"]) for part in plan["gpus"] if part["reset"]]
+        if resets and self.reading.host["fabric_manager"] is False:
+            raise MigError(
+                f"GPU {', '.join(resets)} has to be reset for its MIG mode, and on this host with NVSwitches the "
+                "Fabric Manager does not run, so that all GPUs would be reset with it. Nothing was changed; start "
+                "nvidia-fabricmanager, then run again."
+            )
+
     def carry_out(self, plan: Mapping[str, Any], each_alone: bool = False) -> dict[str, Any]:
         """Apply the plan, or foretell it in check mode; the module's return values."""
         refuse_unsafe(plan)
+        self._refuse_reset_of_peers(plan)
         before = self.reading.gpus
         after = preview(before, plan)
         if differing(before, after):

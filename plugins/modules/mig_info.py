@@ -111,7 +111,9 @@ gpus:
               processes: [{pid: 4242, name: python}]
     processes: {description: Processes that use the whole GPU., type: list, elements: dict, returned: always}
 host:
-  description: The host, with C(driver_version), C(cuda_version), C(machine), C(gpu_mode) and C(systemd).
+  description:
+    - The host, with C(driver_version), C(cuda_version), C(machine), C(gpu_mode), C(systemd) and C(fabric_manager),
+      whether NVIDIA's Fabric Manager runs, V(null) on a host without NVSwitches.
   returned: success
   type: dict
   sample: {driver_version: 580.82.07, cuda_version: "13.0", machine: DGXA100, gpu_mode: compute, systemd: true}

@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import stat
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -205,6 +207,32 @@ def test_a_loaded_driver_is_replaced_when_its_node_is_drained_and_not_before(alo
     alone.fleet.write()
     said = " ".join(alone.fleet.play("rollout", ok=False).split())
     assert "ends every pod that uses a GPU. Give the host a mig_layout and run gpufleet.mig.rollout" in said
+
+
+@pytest.mark.full
+def test_no_gpu_is_reset_together_with_its_peers(folder: Path) -> None:
+    """Two A100 behind an NVSwitch: the mode of one is changed only once the Fabric Manager runs."""
+    a100 = {"product": "a100-sxm4-40gb"}
+    fleet = Fleet(folder, {"gpu-01": [a100, a100]}, mig_layout=[{"gpus": 0, "mig": "enabled"}])
+    host = fleet.hosts["gpu-01"]
+    files = host.folder / "root"
+    host.simctl("files", str(files))
+    switch = files / "sys/bus/pci/devices/0000:c4:00.0"
+    switch.mkdir()
+    (switch / "vendor").write_text("0x10de\n")
+    (switch / "class").write_text("0x068000\n")
+    fleet.write()
+    said = " ".join(fleet.play("rollout", ok=False).split())
+    assert "gpu-01: GPU 0 has to be reset for its MIG mode" in said
+    assert "start nvidia-fabricmanager, then run again" in said
+    assert host.gpus()[0]["mig_mode"]["current"] == "disabled"
+
+    manager = folder / "nv-fabricmanager"
+    shutil.copy("/bin/sleep", manager)
+    with subprocess.Popen([str(manager), "600"]) as running:
+        fleet.play("rollout")
+        running.kill()
+    assert host.gpus()[0]["mig_mode"]["current"] == "enabled"
 
 
 @pytest.mark.full
