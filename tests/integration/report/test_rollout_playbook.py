@@ -255,6 +255,11 @@ def test_a_run_that_is_stopped_leaves_the_report_of_where_it_was(
     assert (found["outcome"], [one["state"] for one in found["nodes"]]) == ("unfinished", ["publishing", "waiting"])
     assert found["nodes"][0]["phases"][-1]["seconds"] is None
     assert "gpu-01 | stopped while publishing" in report.with_suffix(".md").read_text()
+    # its pods stay away until the same command again; the cordon says whose it is, and the other node was not touched
+    assert cluster.node("gpu-01")["spec"]["unschedulable"] is True
+    marks = cluster.node("gpu-01")["metadata"]["annotations"]
+    assert (marks["gpufleet.io/run"], marks["gpufleet.io/was-schedulable"]) == (found["run"], "true")
+    assert not cluster.node("gpu-02")["metadata"].get("annotations")
     # what stood before the change is on the node, whatever becomes of the run
     assert cluster.kept("gpu-01", "before")["layout"][0]["instances"][0] == {"profile": "1g.10gb", "start": 0}
 
