@@ -85,6 +85,8 @@ def _archive(host: realhosts.RealHost) -> bytes:
     files = {
         **hostfiles.node_files(host),
         "etc/systemd/system/kubelet.service": File(_UNIT.format(name=host.name, address=host.address)),
+        # Containers outlive containerd; a shutdown would wait 90 s for those that take no notice of SIGTERM.
+        "etc/systemd/system.conf.d/10-lab.conf": File("[Manager]\nDefaultTimeoutStopSec=5s\n"),
         "etc/kubernetes/kubelet.conf": File(_KUBECONFIG, 0o600),
         "var/lib/kubelet/pki/kubelet-client-current.pem": File(certificate.read_text() + key.read_text(), 0o600),
     }
