@@ -245,11 +245,11 @@ def test_a_kubeconfig_that_is_of_no_use_before_the_kubelet_runs_is_refused(host:
     assert host.sh(f"systemd-analyze verify --man=no {units} 2>&1") == ""
 
 
-def test_the_guard_goes(host: Host) -> None:
+def test_the_guard_goes(guarded: Host) -> None:
+    host = guarded
     left = (
         "ls /etc/gpufleet-mig /etc/systemd/system /etc/systemd/system/multi-user.target.wants | grep -e guard -e cordon"
     )
-    host.play("mig", mig_boot_guard=True)
     assert len(host.sh(left).split()) == 5
     host.play("mig")
     assert host.sh(f"{left} || true") == ""
