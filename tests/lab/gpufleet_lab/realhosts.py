@@ -29,7 +29,8 @@ from .shell import digest_of, locked, run, succeeds, wait_until, write
 HOSTS_DIR = Path(os.environ.get("GPUFLEET_HOSTS_DIR", "/var/lib/gpufleet-hosts"))
 BRIDGE = "gpufleet1"
 BRIDGE_ADDRESS = "10.78.0.1"
-CGROUP = "gpufleet-hosts"
+# Of the folder, so that hosts of another folder are not ended with these.
+CGROUP = HOSTS_DIR.name
 SSH_KEY = HOSTS_DIR / "ssh" / "id_ed25519"
 KNOWN_HOSTS = HOSTS_DIR / "ssh" / "known_hosts"
 _DATA = {
