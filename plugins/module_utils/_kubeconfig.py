@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
+from ansible_collections.gpufleet.mig.plugins.module_utils._kube_api import first_line
 
 SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 REMEDY = "set kubeconfig (mig_kubeconfig) to one that can be used"
@@ -116,9 +117,3 @@ def open_pool(configuration: Any) -> Any:
         return RESTClientObject(configuration).pool_manager
     except Exception as error:  # ssl errors of several kinds, file errors
         raise MigError(f"The TLS files of the kubeconfig cannot be used: {first_line(error)}") from error
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, without its further lines."""
-    text = str(error).strip().splitlines()
-    return text[0] if text else type(error).__name__

@@ -16,6 +16,8 @@ from ansible_collections.gpufleet.mig.plugins.module_utils import _pods
 
 PREFIX = "gpufleet.io/"
 RUN = "gpufleet.io/run"
+# So begins the run of a node that its own host holds over a boot, and gives back by itself.
+BOOT = "boot-"
 WAS_SCHEDULABLE = "gpufleet.io/was-schedulable"
 PHASE = "gpufleet.io/phase"
 TARGET = "gpufleet.io/target"
@@ -188,10 +190,12 @@ def not_ours(node: Mapping[str, Any] | None, name: str, run: str) -> str | None:
 
 
 def in_the_middle(nodes: Iterable[Mapping[str, Any]], run: str) -> dict[str, str]:
-    """Nodes that another run than ``run`` took and neither gave back nor marked as failed: {node: its run}."""
+    """Nodes that another roll-out than ``run`` took and neither gave back nor marked as failed: {node: its run}."""
     marks = {str(node["metadata"]["name"]): read(node) for node in nodes}
     return {
-        name: mark.run for name, mark in marks.items() if mark.run is not None and mark.run != run and not mark.failed
+        name: mark.run
+        for name, mark in marks.items()
+        if mark.run is not None and mark.run != run and not mark.failed and not mark.run.startswith(BOOT)
     }
 
 

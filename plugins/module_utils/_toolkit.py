@@ -95,10 +95,15 @@ def _runtime_files(folder: Path, config: str, drop_in: str, options: Sequence[st
     return found
 
 
-def cdi_specification() -> str:
-    """The specification of the devices that are there now."""
+def cdi_specification() -> str | None:
+    """The specification of the devices that are there now, None where MIG is on everywhere and there is no instance."""
     with tempfile.TemporaryDirectory(prefix="gpufleet-mig.") as folder:
-        _ctk("cdi", "generate", f"--output={folder}/nvidia.yaml")
+        try:
+            _ctk("cdi", "generate", f"--output={folder}/nvidia.yaml")
+        except MigError as error:
+            if "empty device edits" in str(error) or "invalid spec, no devices" in str(error):
+                return None
+            raise
         return Path(folder, "nvidia.yaml").read_text()
 
 

@@ -14,6 +14,7 @@ version_added: "0.1.0"
 description:
   - Has C(nvidia-ctk cdi generate) describe the GPUs and MIG instances that are there, and writes the file where that
     differs from what it says. A specification that was written before a layout changed names devices that are gone.
+  - Where MIG is on everywhere and no instance is there, there is nothing to describe, and the file is removed.
 author:
   - gpufleet.mig maintainers (@gpufleet)
 options:
@@ -79,7 +80,7 @@ def main() -> None:
             found = wanted = cdi_specification()
         except (MigError, OSError) as error:
             module.fail_json(msg=f"{error} {path} is as it was.")
-        result["devices"] = re.findall(r'^\s+name: "?([^"\n]+?)"?$', found, re.MULTILINE)
+        result["devices"] = re.findall(r'^\s+name: "?([^"\n]+?)"?$', found or "", re.MULTILINE)
     if wanted != before and not module.check_mode:
         put(module, path, wanted)
     module.exit_json(

@@ -8,13 +8,16 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lab.gpufleet_lab import packages, realhosts
+from lab.gpufleet_lab import artifacts, packages, realhosts
+from lab.gpufleet_lab.settings import LabError
+from lab.gpufleet_lab.shell import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAYBOOK = """
@@ -22,6 +25,10 @@ PLAYBOOK = """
   gather_facts: false
   roles: [{roles}]
 """
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
 
 
 @dataclass(frozen=True)
@@ -42,20 +49,35 @@ class Host:
     variables: dict[str, Any] = field(default_factory=dict)
 
     def play(self, *roles: str, check: bool = False, ok: bool = True, playbook: str = "", **more: Any) -> Play:
-        file = self.folder / "play.yml"
-        file.write_text(PLAYBOOK.format(host=self.host.name, roles=", ".join(f"gpufleet.mig.{role}" for role in roles)))
-        words = ["ansible-playbook", "-i", str(ROOT / "tests/hosts/inventory"), playbook or str(file)]
-        words += ["--limit", self.host.name, "-e", json.dumps({**self.variables, **more})]
+        words = self.command(*roles, check=check, playbook=playbook, **more)
         done = subprocess.run(
-            [*words, *(["--check"] if check else [])],
-            cwd=ROOT, capture_output=True, text=True, check=False, timeout=900,
-            env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
-        )  # fmt: skip
+            words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=900, env=environment()
+        )
         output = done.stdout + done.stderr
         recap = re.search(rf"^{re.escape(self.host.name)}\s.*changed=(\d+)", output, re.MULTILINE)
         if ok and done.returncode != 0:
             raise AssertionError(f"{' '.join(words)} exited {done.returncode}\n{output[-6000:]}")
         return Play(done.returncode, output, int(recap[1]) if recap else -1)
+
+    @contextmanager
+    def playing(self, *roles: str, **more: Any) -> Iterator[None]:
+        """A run that goes on meanwhile and is ended afterwards."""
+        with subprocess.Popen(
+            self.command(*roles, **more),
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment(),
+        ) as run:
+            yield
+            run.terminate()
+
+    def command(self, *roles: str, check: bool = False, playbook: str = "", **more: Any) -> list[str]:
+        file = self.folder / "play.yml"
+        file.write_text(PLAYBOOK.format(host=self.host.name, roles=", ".join(f"gpufleet.mig.{role}" for role in roles)))
+        words = ["ansible-playbook", "-i", str(ROOT / "tests/hosts/inventory"), playbook or str(file)]
+        words += ["--limit", self.host.name, "-e", json.dumps({**self.variables, **more})]
+        return [*words, *(["--check"] if check else [])]
 
     def sh(self, script: str) -> str:
         """As root, over SSH, apart from Ansible."""
@@ -67,9 +89,63 @@ class Host:
     def boot_id(self) -> str:
         return self.sh("cat /proc/sys/kernel/random/boot_id")
 
+    def shown(self, unit: str, *properties: str) -> list[str]:
+        """What systemd says of a unit, in the order of the properties."""
+        told = dict(line.partition("=")[::2] for line in self.sh(f"systemctl show {unit}").splitlines())
+        return [told[name] for name in properties]
+
+    def journal(self, unit: str) -> str:
+        """What a unit said since this boot, as one line."""
+        return " ".join(self.sh(f"journalctl -b -o cat --no-pager -u {unit}").split())
+
+    def reboot(self) -> None:
+        """systemctl reboot; returns when the host has started whatever starts at boot."""
+        before = self.boot_id()
+        self.sh("systemd-run --collect systemctl reboot")
+        self._wait_started(before)
+
+    def power_cycle(self) -> None:
+        """Pull the plug and put it in again."""
+        before = self.boot_id()
+        realhosts.power_cut(self.host)
+        self.start(before)
+
+    def start(self, before: str = "") -> None:
+        realhosts.start(self.host)
+        self._wait_started(before)
+
+    def _wait_started(self, before: str) -> None:
+        def started() -> bool:
+            try:
+                return self.boot_id() != before and bool(self.sh("systemctl is-system-running --wait || true"))
+            except LabError:
+                return False  # sshd has ended already, or does not answer yet
+
+        wait_until(started, f"{self.host.name}: booted again", 90, every_s=0.2)
+
+    def swap_boards(self, *boards: dict[str, Any]) -> None:
+        """Other boards in the slots of a host that is off."""
+        specification = self.folder / "boards.json"
+        specification.write_text(json.dumps({"gpus": boards}))
+        state = self.host.folder / "data/proc-driver/nvidia-sim/state"
+        subprocess.run(
+            [str(artifacts.simulator() / "simctl"), "--state", str(state), "init", str(specification)], check=True
+        )
+
     def instances(self) -> list[str]:
         """Profile and place of all GPU instances, as the board itself knows them."""
         return re.findall(r"^gpu (?:\d+)|gi \d+ (\S+ start=\d+)", self.simctl("show"), re.MULTILINE)
+
+    def listed(self) -> list[str]:
+        """GPU, profile and place of all GPU instances, as nvidia-smi lists them to a person."""
+        rows = re.findall(
+            r"^\|\s+(\d+)\s+MIG (\S+)\s.*\s(\d+:\d+)\s+\|$", self.sh("nvidia-smi mig -lgi || test $? = 6"), re.MULTILINE
+        )
+        return sorted(f"{gpu} {profile}@{place}" for gpu, profile, place in rows)
+
+    def modes(self) -> list[str]:
+        """The MIG mode of each GPU."""
+        return self.sh("nvidia-smi --query-gpu=mig.mode.current --format=csv,noheader").split()
 
 
 def inventory_of_lab() -> dict[str, Any]:

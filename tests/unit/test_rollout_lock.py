@@ -279,16 +279,22 @@ def test_below_ansible_playbook_that_process_is_the_holder(api: Api, tmp_path: P
 
 
 def test_a_node_that_a_dead_run_left_must_be_part_of_this_run(api: Api) -> None:
-    marks = {"gpufleet.io/run": "r0", "gpufleet.io/was-schedulable": "true"}
-    for name, labels in (("gpu-1", {}), ("gpu-2", {"gpufleet.io/mig-state": "failed"}), ("gpu-3", {})):
+    failed = {"gpufleet.io/mig-state": "failed"}
+    for name, run, labels in (
+        ("gpu-1", "r0", {}),
+        ("gpu-2", "r0", failed),
+        ("gpu-3", None, {}),
+        ("gpu-4", "boot-7", {}),
+    ):
         left = node(name, {}, labels, unschedulable=True)
-        left["metadata"]["annotations"] = marks if name != "gpu-3" else {}
+        left["metadata"]["annotations"] = {"gpufleet.io/run": run, "gpufleet.io/was-schedulable": "true"} if run else {}
         api.put(left)
     for check in (True, False):
         refused = lock(api, check=check, run="r1", covers=["gpu-3"])
         assert refused["failed"]
         assert "node gpu-1 (run r0)" in refused["msg"]
         assert "gpu-2" not in refused["msg"], "failed nodes wait for a person, and were reported"
+        assert "gpu-4" not in refused["msg"], "one that is booting is given back by its own host"
     assert holder(api) is None
     assert not lock(api, run="r1", covers=["gpu-1", "gpu-3"]).get("failed")
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from . import artifacts, cgroups, controlplane, hostfiles, hosts, network, procs, realhosts, selfcheck, serving
+from . import artifacts, cgroups, controlplane, hostfiles, hosts, joining, network, procs, realhosts, selfcheck, serving
 from .console import say, step
 from .settings import CACHE, HOSTS, KUBECONFIG, RUN_DIR, HostSpec, LabError, host_by_name
 from .shell import locked
@@ -93,6 +93,7 @@ def _real_hosts(arguments: argparse.Namespace) -> None:
         {"up": lambda: realhosts.up(arguments.names), "down": realhosts.down, "status": realhosts.status}[operation]()
         return
     actions = {
+        "join": joining.join,
         "start": realhosts.start,
         "powercut": realhosts.power_cut,
         "reinstall": realhosts.reinstall,
@@ -149,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     host.add_argument("operation", choices=["start", "stop", "powercut"])
     host.add_argument("name")
     real = commands.add_parser("hosts", help="hosts with systemd and without a driver, apart from the cluster")
-    real.add_argument("operation", choices=["up", "down", "status", "start", "powercut", "reinstall", "supply"])
+    real.add_argument("operation", choices=["up", "down", "status", "join", "start", "powercut", "reinstall", "supply"])
     real.add_argument("names", nargs="*", metavar="HOST")
     execute = commands.add_parser("exec", help="run a command on a host: exec NAME -- COMMAND")
     execute.add_argument("name")

@@ -12,7 +12,7 @@ import shutil
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from . import binaries, pki
 from .settings import (
@@ -46,6 +46,17 @@ SYSCTLS = {
 }
 
 
+class Node(Protocol):
+    """A host as the cluster knows it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def pod_cidr(self) -> str: ...
+
+
 @dataclass(frozen=True)
 class File:
     content: str
@@ -64,6 +75,15 @@ for folder in proc/driver sys/bus/pci/devices; do
 done
 """
 
+# What the container toolkit brings.
+_NVIDIA_RUNTIME = """
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.nvidia]
+  runtime_type = "io.containerd.runc.v2"
+  base_runtime_spec = "/etc/containerd/base.json"
+
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.nvidia.options]
+  BinaryName = "/usr/bin/nvidia-container-runtime"
+"""
 _CONTAINERD = f"""\
 version = 3
 root = "/var/lib/containerd"
@@ -88,14 +108,7 @@ state = "/run/containerd"
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
   base_runtime_spec = "/etc/containerd/base.json"
-
-[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.nvidia]
-  runtime_type = "io.containerd.runc.v2"
-  base_runtime_spec = "/etc/containerd/base.json"
-
-[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.nvidia.options]
-  BinaryName = "/usr/bin/nvidia-container-runtime"
-
+{_NVIDIA_RUNTIME}
 [plugins.'io.containerd.cri.v1.runtime'.cni]
   bin_dirs = ["/opt/cni/bin"]
   conf_dir = "/etc/cni/net.d"
@@ -136,7 +149,7 @@ def _toolkit_config() -> str:
     return default.replace(f"#{setting} = true", f"{setting} = false")
 
 
-def _network_config(host: HostSpec) -> dict[str, Any]:
+def _network_config(host: Node) -> dict[str, Any]:
     return {
         "cniVersion": "1.0.0",
         "name": "lab",
@@ -158,7 +171,7 @@ def _network_config(host: HostSpec) -> dict[str, Any]:
     }
 
 
-def _kubelet_config(host: HostSpec) -> dict[str, Any]:
+def _kubelet_config(host: Node) -> dict[str, Any]:
     keys = "/etc/kubernetes/pki"
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -252,16 +265,30 @@ def _services(host: HostSpec) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def render(host: HostSpec) -> dict[str, File]:
-    """Path on the host to content, for everything that differs from the shared layers."""
-    ensure_keys(host)
-    authority = (pki.PKI / "ca.crt").read_text()
+def node_files(host: Node) -> dict[str, File]:
+    """What makes a host a node: containerd, CNI and kubelet, but for the kubelet's own credentials."""
     serving, serving_key = pki.ensure_certificate(
         f"{host.name}-serving", f"/O=system:nodes/CN=system:node:{host.name}", f"DNS:{host.name},IP:{host.address}"
     )
+    return {
+        "etc/containerd/config.toml": File(_CONTAINERD.replace(_NVIDIA_RUNTIME, "")),
+        "etc/containerd/base.json": File(_base_runtime_spec()),
+        "etc/cni/net.d/10-lab.conflist": File(json.dumps(_network_config(host), indent=1)),
+        "etc/kubernetes/kubelet.json": File(json.dumps(_kubelet_config(host), indent=1)),
+        "etc/kubernetes/pki/ca.crt": File((pki.PKI / "ca.crt").read_text()),
+        "etc/kubernetes/pki/kubelet-serving.crt": File(serving.read_text()),
+        "etc/kubernetes/pki/kubelet-serving.key": File(serving_key.read_text(), 0o600),
+        f"{_LIB[1:]}/simulated-driver-hook": File(_HOOK, 0o755),
+    }
+
+
+def render(host: HostSpec) -> dict[str, File]:
+    """Path on the host to content, for everything that differs from the shared layers."""
+    ensure_keys(host)
     names = "".join(f"{other.address} {other.name}\n" for other in HOSTS)
     host_key = host.folder / "ssh_host_ed25519_key"
     return {
+        **node_files(host),
         "etc/hostname": File(f"{host.name}\n"),
         "etc/hosts": File(f"127.0.0.1 localhost\n{BRIDGE_ADDRESS} lab\n{names}"),
         "etc/resolv.conf": File("# The lab has no name service.\n"),
@@ -271,19 +298,12 @@ def render(host: HostSpec) -> dict[str, File]:
         "etc/ssh/ssh_host_ed25519_key": File(host_key.read_text(), 0o600),
         "etc/ssh/ssh_host_ed25519_key.pub": File(host_key.with_suffix(".pub").read_text()),
         "etc/containerd/config.toml": File(_CONTAINERD),
-        "etc/containerd/base.json": File(_base_runtime_spec()),
         "etc/nvidia-container-runtime/config.toml": File(_toolkit_config()),
-        "etc/cni/net.d/10-lab.conflist": File(json.dumps(_network_config(host), indent=1)),
-        "etc/kubernetes/kubelet.json": File(json.dumps(_kubelet_config(host), indent=1)),
         "etc/kubernetes/kubelet.kubeconfig": File(
             pki.kubeconfig(f"{host.name}-client", f"/O=system:nodes/CN=system:node:{host.name}"), 0o600
         ),
-        "etc/kubernetes/pki/ca.crt": File(authority),
-        "etc/kubernetes/pki/kubelet-serving.crt": File(serving.read_text()),
-        "etc/kubernetes/pki/kubelet-serving.key": File(serving_key.read_text(), 0o600),
         "etc/gpufleet-lab/services.json": File(json.dumps(_services(host), indent=1)),
         "etc/gpufleet-lab/gpus.json": File(json.dumps(simulator_spec(host), indent=1)),
-        f"{_LIB[1:]}/simulated-driver-hook": File(_HOOK, 0o755),
     }
 
 

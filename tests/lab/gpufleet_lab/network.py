@@ -17,6 +17,8 @@ from .settings import (
 )
 from .shell import run, succeeds
 
+BRIDGE_MAC = "02:67:66:00:00:01"
+
 
 def _addresses() -> set[str]:
     shown = json.loads(run("ip", "-json", "address", "show", "dev", BRIDGE))
@@ -33,7 +35,7 @@ def ensure_bridge() -> None:
         taken = json.loads(run("ip", "-json", "route", "get", BRIDGE_ADDRESS) or "[]") if _has_route() else []
         if any("gateway" not in route and route.get("dev") for route in taken):
             raise LabError(f"{BRIDGE_ADDRESS}/{HOST_NETWORK_PREFIX} is in use on this machine ({taken[0]['dev']}).")
-        run("ip", "link", "add", BRIDGE, "type", "bridge")
+        add_bridge(BRIDGE, BRIDGE_MAC)
     run("ip", "link", "set", BRIDGE, "up")
     present = _addresses()
     for address, prefix in ((BRIDGE_ADDRESS, HOST_NETWORK_PREFIX), (API_ADDRESS, 32)):
@@ -41,6 +43,12 @@ def ensure_bridge() -> None:
             run("ip", "address", "add", f"{address}/{prefix}", "dev", BRIDGE)
     for host in HOSTS:
         run("ip", "route", "replace", host.pod_cidr, "via", host.address, "dev", BRIDGE)
+
+
+def add_bridge(name: str, mac: str) -> None:
+    """A bridge without an address of its own takes that of one of its cables, and changes it when a host boots: what
+    the other hosts know of the machine is wrong then, for up to a minute."""
+    run("ip", "link", "add", name, "address", mac, "type", "bridge")
 
 
 def _has_route() -> bool:

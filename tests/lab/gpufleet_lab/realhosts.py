@@ -3,8 +3,8 @@
 """Hosts that are whole systems: a Debian tree with systemd as process 1, sshd, a sudo user and no driver yet.
 
 They need neither the cluster nor its hosts, and the cluster does not need them: own bridge, addresses, control groups
-and state folder. Each has a power supply, a process of this machine (`supply`) that boots it again when it asks for
-that. To end the supply is to pull the plug.
+and state folder. `joining` makes one a node of the cluster all the same. Each has a power supply, a process of this
+machine (`supply`) that boots it again when it asks for that. To end the supply is to pull the plug.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import artifacts, boot, cgroups, network, packages, procs, realfiles, rootfs
+from . import artifacts, boot, cgroups, controlplane, hostfiles, network, packages, procs, realfiles, rootfs
 from .console import say, step
 from .settings import CACHE, LAB_SOURCE, LabError
 from .shell import digest_of, locked, run, succeeds, wait_until, write
 
 HOSTS_DIR = Path(os.environ.get("GPUFLEET_HOSTS_DIR", "/var/lib/gpufleet-hosts"))
 BRIDGE = "gpufleet1"
-CGROUP = "gpufleet-hosts"
+BRIDGE_ADDRESS = "10.78.0.1"
+# Of the folder, so that hosts of another folder are not ended with these.
+CGROUP = HOSTS_DIR.name
 SSH_KEY = HOSTS_DIR / "ssh" / "id_ed25519"
 KNOWN_HOSTS = HOSTS_DIR / "ssh" / "known_hosts"
 _DATA = {
@@ -53,6 +55,10 @@ class RealHost:
     @property
     def address(self) -> str:
         return f"10.78.0.{10 + self.number}"
+
+    @property
+    def pod_cidr(self) -> str:
+        return f"10.244.{10 + self.number}.0/24"
 
     @property
     def interface(self) -> str:
@@ -118,6 +124,7 @@ def down() -> None:
     with locked(CACHE / ".hosts.lock", _BUSY):
         for host in HOSTS:
             power_cut(host)
+            leave(host)
         cgroups.remove(parent=CGROUP)
         network.remove(BRIDGE)
         if HOSTS_DIR.exists():
@@ -132,6 +139,7 @@ def power_cut(host: RealHost) -> None:
 def reinstall(host: RealHost) -> None:
     """Off, an empty disk and fresh boards, on."""
     power_cut(host)
+    leave(host)
     for name in ("upper", "work", "root", "data", "files"):
         if (host.folder / name).exists():
             shutil.rmtree(host.folder / name)
@@ -141,6 +149,26 @@ def reinstall(host: RealHost) -> None:
     write(host.parts, json.dumps({"lower": list(map(str, _layers())), "packages": str(packages.folder())}))
     realfiles.write(host.folder / "files", host.name, host.address, host.gpus, host.nvswitches, SSH_KEY, host.folder)
     start(host)
+
+
+def joined(host: RealHost) -> Path:
+    """This file says that the host was made a node of the cluster."""
+    return host.folder / "joined"
+
+
+def leave(host: RealHost) -> None:
+    """Take the node of a host that is off out of the cluster."""
+    if joined(host).exists():
+        if controlplane.runs():
+            controlplane.kubectl("delete", "node", host.name, "--ignore-not-found", "--wait=true")
+            where = ("--all-namespaces", f"--field-selector=spec.nodeName={host.name}")
+            controlplane.kubectl("delete", "pods", *where, "--force", "--grace-period=0")
+        joined(host).unlink()
+
+
+def route(host: RealHost) -> None:
+    """Let this machine find the host's pods; the route goes with the bridge."""
+    run("ip", "route", "replace", host.pod_cidr, "via", host.address, "dev", BRIDGE)
 
 
 def start(host: RealHost) -> None:
@@ -214,7 +242,14 @@ def _spec(host: RealHost, groups: list[str], fresh: bool) -> dict[str, Any]:
         "console": str(host.console),
         "cgroup_procs": groups,
         "namespaces": ["net", "mount", "uts", "ipc", "pid", "cgroup"],
-        "network": ["link set lo up", "link set eth0 up", f"address add {host.address}/24 dev eth0"],
+        "network": [
+            "link set lo up",
+            # The same at each boot, as a real one: the machine goes on with what it knows of the address.
+            f"link set eth0 address 02:67:66:00:01:{10 + host.number:02x}",
+            "link set eth0 up",
+            f"address add {host.address}/24 dev eth0",
+            f"route add default via {BRIDGE_ADDRESS}",
+        ],
         "root": {
             "mountpoint": str(host.folder / "root"),
             "lower": [str(host.folder / "files"), *parts["lower"]],
@@ -222,7 +257,7 @@ def _spec(host: RealHost, groups: list[str], fresh: bool) -> dict[str, Any]:
             "work": str(host.folder / "work"),
             "binds": [*binds, [parts["packages"], "/srv/packages"]],
             "cgroups": mounted,
-            "sysctls": {"kernel/random/boot_id": str(uuid.uuid4())},
+            "sysctls": {**hostfiles.SYSCTLS, "kernel/random/boot_id": str(uuid.uuid4())},
             # They are the whole machine's.
             "read_only": ["/proc/sys/kernel", "/proc/sys/vm", "/proc/sys/fs"],
         },
@@ -254,8 +289,8 @@ def _ensure_running(host: RealHost) -> None:
 
 def _ensure_bridge() -> None:
     if not network.bridge_exists(BRIDGE):
-        run("ip", "link", "add", BRIDGE, "type", "bridge")
-        run("ip", "address", "add", "10.78.0.1/24", "dev", BRIDGE)
+        network.add_bridge(BRIDGE, "02:67:66:00:01:01")
+        run("ip", "address", "add", f"{BRIDGE_ADDRESS}/24", "dev", BRIDGE)
     run("ip", "link", "set", BRIDGE, "up")
 
 
@@ -282,10 +317,14 @@ def status() -> None:
 
 def ssh(host: RealHost, *command: str) -> str:
     """Run a command as the host's sudo user does it."""
-    return run(
-        "ssh", "-i", SSH_KEY, "-o", f"UserKnownHostsFile={KNOWN_HOSTS}", "-o", "BatchMode=yes",
-        "-o", "ConnectTimeout=5", f"{realfiles.USER}@{host.address}", *command,
-    )  # fmt: skip
+    return run(*ssh_command(host), *command)
+
+
+def ssh_command(host: RealHost) -> list[str]:
+    return [
+        "ssh", "-i", str(SSH_KEY), "-o", f"UserKnownHostsFile={KNOWN_HOSTS}", "-o", "BatchMode=yes",
+        "-o", "ConnectTimeout=5", f"{realfiles.USER}@{host.address}",
+    ]  # fmt: skip
 
 
 def clean() -> bool:
