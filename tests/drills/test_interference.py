@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from drills.conftest import (
@@ -18,13 +20,15 @@ from drills.conftest import (
     as_wanted,
     bare_pod,
     container_of,
+    deployment,
     given_back,
     node_now,
     rollout,
+    until,
     words,
     writes,
 )
-from lab.conftest import allocatable, kubectl, on_host
+from lab.conftest import allocatable, kubectl, kubectl_json, on_host
 
 EVICT = "Cordon the node and evict these pods"
 LOOK = "Look again directly before the change"
@@ -142,6 +146,27 @@ def test_the_api_answers_500_to_an_eviction(stays: tuple[str, str]) -> None:
     assert result.rc == 2
     assert "down.drill.test" in words(result)
     as_before()
+
+
+@pytest.mark.full
+def test_a_deployment_keeps_asking_while_the_plugin_restarts(stays: tuple[str, str]) -> None:
+    """Pods wait for the very instances that are made: none is refused, and no instance is given twice."""
+    asking = deployment("asks", "nvidia.com/mig-1g.5gb")
+    asking["spec"]["replicas"] = 6
+    apply(asking)
+    container_of("asks")
+    assert rollout().rc == 0
+
+    def all_three() -> list[dict[str, Any]]:
+        pods = kubectl_json("get", "pods", "-l", "app=asks", "--field-selector", "status.phase=Running")["items"]
+        return pods if len(pods) == 3 else []
+
+    names = [pod["metadata"]["name"] for pod in until("three of six pods", all_three)]
+    seen = [re.findall(r"UUID: (MIG-[0-9a-f-]+)", kubectl("exec", name, "--", "nvidia-smi", "-L")) for name in names]
+    assert [len(uuids) for uuids in seen] == [1, 1, 1]
+    assert len({uuid for uuids in seen for uuid in uuids}) == 3
+    as_wanted()
+    assert container_of("stays") == stays
 
 
 @pytest.mark.full
