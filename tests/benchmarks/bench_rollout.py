@@ -51,7 +51,7 @@ def main() -> int:
             raise SystemExit("nothing was changed: there is nothing to measure")
         first, last = seen[0][1]["offered"], seen[-1][1]["offered"]
         figure("roll-out, 1 of 8 GPUs: node cordoned", seconds(seen, lambda at: at["cordoned"]), "s")
-        for key in sorted(first.keys() & last.keys()):
+        for key in sorted(key for key in first if first[key] and last.get(key)):
             gone = seconds(seen, lambda at, key=key: at["offered"].get(key, 0) == 0)
             figure(f"roll-out, 1 of 8 GPUs: {key} not offered", gone, "s", held=first[key], after=last[key])
         figure(f"roll-out, 1 of 8 GPUs: pods of {PODS} that went", len(before - running()), "")
