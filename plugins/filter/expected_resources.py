@@ -58,7 +58,7 @@ EXAMPLES = r"""
 - name: Say what the node offers once the layout of the inventory stands
   ansible.builtin.debug:
     msg: "{{ (host.gpus | gpufleet.mig.plan(mig_layout)).after | gpufleet.mig.expected_resources('mixed') }}"
-  # => {"resources": {"nvidia.com/mig-1g.10gb": 7}, "error": null}
+  # => {"resources": {"nvidia.com/mig-1g.10gb": 7}, "resource_alternatives": [], "error": null}
 
 - name: Stop before a layout goes out under which the device plugin would exit
   ansible.builtin.assert:
@@ -91,6 +91,14 @@ _value:
         - Empty where the plugin has nothing to register, and where it exits.
       type: dict
       sample: {"nvidia.com/mig-3g.20gb": 1, "nvidia.com/mig-2g.10gb": 1, "nvidia.com/mig-1g.5gb": 1}
+    resource_alternatives:
+      description:
+        - Other sets that are right too. With the strategy V(none) a GPU with MIG and without a MIG device is seen by a
+          device plugin whose container is older than that, and not by one whose container is made later, because the
+          container toolkit has nothing of that GPU to give.
+      type: list
+      elements: dict
+      sample: []
     error:
       description:
         - The end of the plugin's last log line where it exits on this node. It then registers nothing; keys of an

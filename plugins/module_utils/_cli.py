@@ -187,7 +187,7 @@ def _uncordon(options: argparse.Namespace) -> int:
     gpus, problem = _look(options)
     # Where nothing can be foretold, the node is given back as soon as it is ready, if it is given back at all.
     expected = expected_resources(gpus, settings.strategy, settings.plugin_config)
-    back, sentences = guard.uncordon(problem, None if not gpus or expected["error"] else expected["resources"])
+    back, sentences = guard.uncordon(problem, None if not gpus or expected["error"] else expected)
     _say(*sentences)
     return DONE if back else PARTLY
 

@@ -84,9 +84,9 @@ class Guard:
             said.append(f"Node {name} is in the hands of run {_ownership.read(node).run}, which gives it back.")
         return said + self._release()
 
-    def uncordon(self, problem: str | None, expected: Mapping[str, int] | None) -> tuple[bool, list[str]]:
-        """After the kubelet has started: wait until the node shows what is expected (None: until it is ready), give it
-        back as it was found. False where it stays cordoned."""
+    def uncordon(self, problem: str | None, expected: Mapping[str, Any] | None) -> tuple[bool, list[str]]:
+        """After the kubelet has started: wait until the node shows what is expected (an answer of expected_resources;
+        None: until it is ready), give it back as it was found. False where it stays cordoned."""
         name, pause = self._settings.node, FIRST_PAUSE_S
         while True:
             node = self._patiently(lambda: self._kube.find(node_path(name)))
@@ -188,12 +188,11 @@ class Guard:
             time.sleep(pause)
             pause = min(pause * 1.5, LONGEST_PAUSE_S)
 
-    def _missing(self, node: Node, expected: Mapping[str, int] | None) -> list[str]:
+    def _missing(self, node: Node, expected: Mapping[str, Any] | None) -> list[str]:
         name = self._settings.node
         if _boot_of(node) != self._boot:
             return [f"node {name}: its kubelet has not reported since this boot"]
-        wanted = {} if expected is None else {"resources": expected}
-        return _publishers.mismatches(name, _publishers.describe(node, []), [], wanted, ())
+        return _publishers.mismatches(name, _publishers.describe(node, []), [], expected or {}, ())
 
 
 def _boot_of(node: Node) -> str:

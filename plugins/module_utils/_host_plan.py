@@ -177,6 +177,7 @@ class _Published:
     def __init__(self, host: Host, gpus: list[dict[str, Any]]) -> None:
         self.inside = host.get("kubernetes", True) is not False
         self.resources: dict[str, int] = {}
+        self.offers: list[dict[str, int]] = [{}]
         self.labels: list[dict[str, str]] = [{}]
         self.error = ""
         self.facts = host.get("facts") or {}
@@ -188,6 +189,7 @@ class _Published:
         node = read_gpus(gpus)
         offered = expected_resources(node, strategy, config)
         self.resources, errors = offered["resources"], [offered["error"]]
+        self.offers = [self.resources, *offered["resource_alternatives"]]
         if self.described:
             labels = expected_labels(node, strategy, self.facts or UNKNOWN_FACTS, config)
             self.labels = [self._comparable(one) for one in [labels["labels"], *labels["alternatives"]]]
@@ -203,14 +205,15 @@ class _Published:
         if not self.inside:
             return None
         now = self.shown.get("allocatable")
-        offered = {key for key, count in (now or {}).items() if int(count)}
+        offered = {key: int(count) for key, count in (now or {}).items() if int(count)}
+        here, there = (offered if offered in side.offers else side.resources for side in (self, after))
         return {
             key: {
-                "before": self.resources.get(key, 0),
-                "after": after.resources.get(key, 0),
-                "now": None if now is None else int(now.get(key, 0)),
+                "before": here.get(key, 0),
+                "after": there.get(key, 0),
+                "now": None if now is None else offered.get(key, 0),
             }
-            for key in sorted({*self.resources, *after.resources, *offered})
+            for key in sorted({*here, *there, *offered})
         }
 
     def label_changes(self, after: _Published) -> dict[str, dict[str, str | None]] | None:

@@ -96,7 +96,7 @@ class View:
 
 def check_expectations(expect: Mapping[str, Any], nodes: Iterable[str]) -> dict[str, dict[str, Any]]:
     """The ``expect`` option with its shape checked; a typing error there must not look like "as expected"."""
-    parts = {"resources": dict, "labels": dict, "alternatives": list, "capacity": dict}
+    parts = {"resources": dict, "resource_alternatives": list, "labels": dict, "alternatives": list, "capacity": dict}
     stray = sorted(set(expect) - set(nodes))
     if stray:
         raise MigError(f"expect names {', '.join(stray)}, which nodes does not list.")

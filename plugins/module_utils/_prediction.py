@@ -64,25 +64,25 @@ def gfd_labels(labels: Mapping[str, str]) -> dict[str, str]:
 
 
 def expected_resources(gpus: Any, strategy: str, config: Any = None) -> dict[str, Any]:
-    """The extended resources that the device plugin registers: ``{"resources": {"nvidia.com/gpu": 7}, "error": None}``.
+    """The extended resources that the device plugin registers: ``{"resources": {"nvidia.com/gpu": 7},
+    "resource_alternatives": [], "error": None}``.
 
     ``gpus`` as mig_info returns them or as they stand in ``after`` of a plan, ``strategy`` none, single or mixed,
-    ``config`` as for ``read_config``. ``error`` is the end of the plugin's last log line where it exits; nothing is
-    registered then. MigError for a strategy that does not exist and for input of another shape.
+    ``config`` as for ``read_config``. ``resource_alternatives`` are other sets that are right too, see ``_given``.
+    ``error`` is the end of the plugin's last log line where it exits; nothing is registered then. MigError for a
+    strategy that does not exist and for input of another shape.
     """
     check_strategy(strategy)
     node = read_gpus(gpus)
     try:
         settings = read_config(config)
     except ConfigRejected as rejected:
-        return {"resources": {}, "error": str(rejected)}
+        return {"resources": {}, "resource_alternatives": [], "error": str(rejected)}
     error = _refusal(settings, strategy) or _plugin_error(node, strategy, settings)
     if error:
-        return {"resources": {}, "error": error}
-    counts: dict[str, int] = {}
-    for resource in _announced(node, strategy):
-        counts[resource] = counts.get(resource, 0) + 1
-    return {"resources": _shared(counts, settings), "error": None}
+        return {"resources": {}, "resource_alternatives": [], "error": error}
+    resources, given = (_registered(gpus_seen, strategy, settings) for gpus_seen in (node, _given(node)))
+    return {"resources": resources, "resource_alternatives": [given] if given != resources else [], "error": None}
 
 
 def expected_labels(gpus: Any, strategy: str, host: Mapping[str, Any], config: Any = None) -> dict[str, Any]:
@@ -110,6 +110,23 @@ def expected_labels(gpus: Any, strategy: str, host: Mapping[str, Any], config: A
     first, *others = distinct({**common, **base, **over} for base in whole_gpu_labels(node, settings.sharing))
     error_text = f"gpu-feature-discovery publishes MIG-INVALID: {reason}" if reason else None
     return {"labels": first, "alternatives": others, "error": error_text}
+
+
+def _registered(node: Sequence[Gpu], strategy: str, settings: Settings) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for resource in _announced(node, strategy):
+        counts[resource] = counts.get(resource, 0) + 1
+    return _shared(counts, settings)
+
+
+def _given(node: Sequence[Gpu]) -> list[Gpu]:
+    """The GPUs of which there is anything to give to a container now.
+
+    The container toolkit reads "all", which the plugin's image asks for, as GPUs without MIG and MIG devices. A GPU
+    with MIG and without a device is therefore not seen by a plugin whose container is made now, while one whose
+    container is older goes on to count it. Only the strategy none counts such a GPU at all.
+    """
+    return [gpu for gpu in node if gpu.devices or not gpu.mig_enabled]
 
 
 def _refusal(settings: Settings, strategy: str) -> str | None:

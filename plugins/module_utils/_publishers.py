@@ -135,9 +135,9 @@ def mismatches(
 ) -> list[str]:
     """Sentences that say where the node differs from ``expect``; [] when it is as wanted.
 
-    ``expect``: ``resources`` {key: count}, ``labels`` {key: value}, ``alternatives`` [other label sets that are right
-    too], ``capacity`` {key: count}; a part that is absent is not compared. ``publishers`` are the programs that must
-    have a ready pod on the node.
+    ``expect``: ``resources`` {key: count}, ``resource_alternatives`` [others that are right too], ``labels`` {key:
+    value}, ``alternatives`` [other label sets that are right too], ``capacity`` {key: count}; a part that is absent is
+    not compared. ``publishers`` are the programs that must have a ready pod on the node.
     """
     if not shown["exists"]:
         return [f"node {name}: the cluster has no node of this name"]
@@ -146,7 +146,8 @@ def mismatches(
         found.append(f"node {name}: the node is not Ready, what it shows may be old")
     found.extend(publisher_mismatches(name, pods, publishers, logs))
     if expect.get("resources") is not None:
-        found.extend(resource_mismatches(name, "allocatable", shown["allocatable"], expect["resources"]))
+        choices = (expect["resources"], *(expect.get("resource_alternatives") or []))
+        found.extend(_nearest(resource_mismatches(name, "allocatable", shown["allocatable"], one) for one in choices))
     if expect.get("capacity") is not None:
         found.extend(resource_mismatches(name, "capacity", shown["capacity"], expect["capacity"]))
     if expect.get("labels") is not None:
@@ -187,19 +188,21 @@ def label_mismatches(
 ) -> list[str]:
     """GFD's labels must equal ``wanted`` or one of the alternatives; else the differences from the nearest of these."""
     shown = gfd_labels(dict(labels))
-    nearest: list[str] | None = None
-    for choice in (wanted, *alternatives):
+
+    def differences(choice: Mapping[str, Any]) -> list[str]:
         expected = {key: str(value) for key, value in gfd_labels(dict(choice)).items()}
-        sentences = [
+        return [
             f"node {name}: label {key} is {_shown(shown.get(key))}, wanted is {_shown(expected.get(key))}"
             for key in sorted({*shown, *expected})
             if shown.get(key) != expected.get(key)
         ]
-        if not sentences:
-            return []
-        if nearest is None or len(sentences) < len(nearest):
-            nearest = sentences
-    return nearest or []
+
+    return _nearest(differences(choice) for choice in (wanted, *alternatives))
+
+
+def _nearest(choices: Iterable[list[str]]) -> list[str]:
+    """The differences from that choice from which there are fewest; [] where one is met."""
+    return min(choices, key=len)
 
 
 def _shown(value: str | None) -> str:

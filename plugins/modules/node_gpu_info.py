@@ -41,7 +41,8 @@ options:
     description:
       - What is wanted, per node name. A node without an entry is only read.
       - C(resources) is a dictionary of resource keys and counts; every C(nvidia.com) key of the node counts, also
-        one that should not be there; a key at 0 is the same as no key.
+        one that should not be there; a key at 0 is the same as no key. C(resource_alternatives) is a list of other
+        such dictionaries that are right too.
       - C(labels) is a dictionary of the labels of GPU feature discovery, C(alternatives) a list of other label sets
         that are right too.
       - C(capacity) is as C(resources), but of capacity, which the kubelet keeps for a while after a resource has gone.

@@ -131,6 +131,16 @@ def test_a_key_that_should_not_be_there_is_a_difference(api: Api) -> None:
     assert all(sentence in answer["msg"] for sentence in answer["nodes"]["a"]["mismatch"])
 
 
+def test_resources_may_equal_an_alternative(api: Api) -> None:
+    ready_node(api, "a", SEVEN)
+    eight = {"nvidia.com/mig-1g.10gb": 8}
+    expect = {"resources": eight, "resource_alternatives": [SEVEN]}
+    assert info(api, "a", expect={"a": expect})["nodes"]["a"]["mismatch"] == []
+    expect = {"resources": eight, "resource_alternatives": [{"nvidia.com/mig-1g.10gb": 9}]}
+    wrong = info(api, "a", expect={"a": expect}, fail_on_mismatch=False)["nodes"]["a"]["mismatch"]
+    assert wrong == ["node a: allocatable nvidia.com/mig-1g.10gb is 7, wanted is 8"]
+
+
 def test_labels_may_equal_an_alternative_and_are_compared_both_ways(api: Api) -> None:
     ready_node(api, "a", {}, {**LABELS, "nvidia.com/gpu.product": "B", CONFIG: "mixed", "nvidia.com/mig.config": "x"})
     one, two = {**LABELS, "nvidia.com/gpu.product": "A"}, {**LABELS, "nvidia.com/gpu.product": "B"}

@@ -63,7 +63,7 @@ def named(capture: dict[str, Any]) -> str:
 def test_resources_are_those_that_the_device_plugin_registered(capture: dict[str, Any]) -> None:
     said = expected_resources(captured_gpus(capture), capture["strategy"])
     if capture["plugin_error"] is None:
-        assert said == {"resources": capture["resources"], "error": None}
+        assert (said["resources"], said["error"]) == (capture["resources"], None)
     else:
         assert said["resources"] == {}
         assert capture["resources"] is None
@@ -79,3 +79,15 @@ def test_labels_are_those_that_feature_discovery_wrote(capture: dict[str, Any]) 
         assert seen in allowed
     invalid = capture["labels"]["nvidia.com/gpu.product"].endswith("-MIG-INVALID")
     assert bool(said["error"]) == invalid
+
+
+def test_an_empty_mig_gpu_may_be_counted_or_not_by_the_strategy_none_alone() -> None:
+    """A plugin whose container is older counts it; to one that is made now nothing of it is given."""
+    node = [gpu("h100-sxm5-80gb", index, mode="disabled" if index else "enabled") for index in range(3)]
+    sharing = {"version": "v1", "sharing": {"timeSlicing": {"resources": [{"name": "nvidia.com/gpu", "replicas": 4}]}}}
+    for config, each in ((None, 1), (sharing, 4)):
+        said = expected_resources(node, "none", config)
+        assert said["resources"] == {"nvidia.com/gpu": 3 * each}
+        assert said["resource_alternatives"] == [{"nvidia.com/gpu": 2 * each}]
+    assert expected_resources(node, "mixed")["resource_alternatives"] == []
+    assert expected_resources(node[1:], "none")["resource_alternatives"] == []
