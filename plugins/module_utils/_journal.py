@@ -95,7 +95,7 @@ class Journal:
             return MigError("The GPUs of this host can only be changed by root: run this as root (become: true).")
         return MigError(
             f"The journal {self.path}, without which a change could not be undone, cannot be written: {error}. "
-            "Nothing was changed; make its folder writable for root."
+            "Nothing was changed; let root write there, and see that the disk has room."
         )
 
 

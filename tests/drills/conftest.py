@@ -80,6 +80,15 @@ def bare_pod(name: str, resource: str | None, **spec: Any) -> dict[str, Any]:
     }
 
 
+def budget(name: str, least: int) -> dict[str, Any]:
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": name, "namespace": "default", "labels": {"drill": "yes"}},
+        "spec": {"minAvailable": least, "selector": {"matchLabels": {"app": name}}},
+    }
+
+
 def running(app: str) -> dict[str, Any] | None:
     """The running pod of this name or Deployment."""
     for pod in kubectl_json("get", "pods", "-l", f"app={app}")["items"]:
@@ -173,9 +182,8 @@ def lab() -> None:
 
 def _settle() -> None:
     """The node as the demo wants it, with nothing of a drill left."""
-    kubectl(
-        "delete", "deployments,pods,poddisruptionbudgets", "-l", "drill", "--now", "--ignore-not-found", "--wait=true"
-    )
+    kinds = "deployments,jobs,pods,poddisruptionbudgets"
+    kubectl("delete", kinds, "-l", "drill", "--now", "--ignore-not-found", "--wait=true")
     if allocatable(NODE) != OLD or "unschedulable" in node_now()["spec"]:
         play("site.yml", "--limit", NODE)
 

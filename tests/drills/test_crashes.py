@@ -9,6 +9,7 @@ from drills.conftest import (
     HOST,
     KUBECTL,
     NODE,
+    as_before,
     as_wanted,
     container_of,
     kept_as_failed,
@@ -116,3 +117,20 @@ def test_the_node_is_made_anew_under_the_same_name(stays: tuple[str, str]) -> No
     assert "made anew" in words(result)
     assert writes() == ""
     assert "unschedulable" not in node_now()["spec"]
+
+
+@pytest.mark.full
+def test_the_disk_of_the_host_is_full_when_the_change_begins(stays: tuple[str, str]) -> None:
+    """Without its journal a change could not be undone, so it does not begin; the node is given back."""
+    folder = "/var/lib/gpufleet-mig"
+    full = f"mkdir -p {folder} && mount -t tmpfs -o size=4k none {folder} && ! dd if=/dev/zero of={folder}/all bs=1k"
+    result = rollout(at="Bring the GPUs to the layout", do=f"{HOST} exec {NODE} -- sh -c '{full}'")
+    try:
+        assert result.rc == 2
+        assert "No space left on device" in words(result)
+        as_before()
+    finally:
+        on_host(NODE, "umount", folder)
+    assert rollout().rc == 0
+    as_wanted()
+    assert container_of("stays") == stays

@@ -19,6 +19,7 @@ from drills.conftest import (
     as_before,
     as_wanted,
     bare_pod,
+    budget,
     container_of,
     deployment,
     given_back,
@@ -28,19 +29,10 @@ from drills.conftest import (
     words,
     writes,
 )
-from lab.conftest import allocatable, kubectl, kubectl_json, on_host
+from lab.conftest import allocatable, kubectl, kubectl_json, on_host, play
 
 EVICT = "Cordon the node and evict these pods"
 LOOK = "Look again directly before the change"
-
-
-def budget(name: str, least: int) -> dict[str, object]:
-    return {
-        "apiVersion": "policy/v1",
-        "kind": "PodDisruptionBudget",
-        "metadata": {"name": name, "namespace": "default", "labels": {"drill": "yes"}},
-        "spec": {"minAvailable": least, "selector": {"matchLabels": {"app": name}}},
-    }
 
 
 def test_somebody_makes_the_node_schedulable_in_the_gap(stays: tuple[str, str]) -> None:
@@ -167,6 +159,26 @@ def test_a_deployment_keeps_asking_while_the_plugin_restarts(stays: tuple[str, s
     assert len({uuid for uuids in seen for uuid in uuids}) == 3
     as_wanted()
     assert container_of("stays") == stays
+
+
+@pytest.mark.full
+def test_somebody_pauses_the_fleet_while_the_first_node_is_changed(stays: tuple[str, str]) -> None:
+    """Never in the middle of a node: the first is finished, the second not begun; the same command goes on later."""
+    first, note = "a100-single", "-n kube-system annotate lease gpufleet-rollout gpufleet.io/paused"
+    both: dict[str, Any] = {"nodes": f"{first},{NODE}", "mig_waves": [1, "100%"], "mig_strategy": "mixed"}
+    try:
+        result = rollout(at="Bring the GPUs to the layout", do=f"{KUBECTL} {note}=work", **both)
+        assert result.rc == 2
+        assert "the fleet is paused (gpufleet.io/paused=work)" in words(result)
+        assert allocatable(first) == NEW
+        given_back(first)
+        as_before()
+    finally:
+        kubectl(*f"{note}-".split())
+    assert rollout(**both).rc == 0
+    as_wanted()
+    assert container_of("stays") == stays
+    play("site.yml", "--limit", first)
 
 
 @pytest.mark.full
