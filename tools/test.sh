@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
-# make test: what needs no lab runs beside what does (which waits for kubelets half of its time). The lab's steps show
-# what they do; the others one line each, or all of their output where they fail.
+# make test: what needs no lab runs beside what does (which waits for kubelets half of its time), and then molecule in a
+# lab of its own. The first lab's steps show what they do; the others one line each, or all of their output where they fail.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 SECONDS=0
@@ -13,29 +13,38 @@ finish() { # process groups: with all their children
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-without_lab() {
-  local step begun
+lab=(.venv/bin/python tests/lab/lab.py)
+
+quietly() { # STEP COMMAND...
+  local step=$1 begun=$SECONDS
+  shift
+  if ! "$@" >"$logs/$step" 2>&1; then
+    echo "== FAILED $step =="
+    cat "$logs/$step"
+    return 1
+  fi
+  echo "== $step passed in $((SECONDS - begun)) s: $(tail -n 1 "$logs/$step") =="
+}
+
+second_chain() {
+  local step
   for step in lint types unit integration artifact sanity; do
-    begun=$SECONDS
-    if ! nice make --no-print-directory "$step" >"$logs/$step" 2>&1; then
-      echo "== FAILED $step =="
-      cat "$logs/$step"
-      return 1
-    fi
-    echo "== $step passed in $((SECONDS - begun)) s: $(tail -n 1 "$logs/$step") =="
+    quietly "$step" nice make --no-print-directory "$step" || return 1
   done
+  quietly molecule "${lab[@]}" beside molecule make --no-print-directory molecule || return 1
+  "${lab[@]}" beside molecule
 }
 
 set -m # each job a process group
-without_lab &
-beside=$!
-for step in lab-test drills-quick molecule; do
+second_chain &
+second=$!
+for step in lab-test drills-quick; do
   begun=$SECONDS
   make --no-print-directory "$step" & # a trap waits for no job in the foreground
   wait $!
   echo "== $step passed in $((SECONDS - begun)) s =="
   # what has failed beside need not be waited for
-  kill -0 "$beside" 2>/dev/null || wait "$beside"
+  kill -0 "$second" 2>/dev/null || wait "$second"
 done
-wait "$beside"
+wait "$second"
 echo "All of make test passed after ${SECONDS} s."

@@ -389,7 +389,7 @@ def test_an_empty_mig_gpu_under_the_strategy_none_is_no_difference(converged: Pl
     try:
         play("site.yml", *wanted)
         counts = {allocatable(node)["nvidia.com/gpu"]}
-        kubectl("delete", "pod", "-n", "nvidia-device-plugin", "--field-selector", f"spec.nodeName={node}", "--all")
+        kubectl("delete", "pod", "-n", "nvidia-device-plugin", "--field-selector", f"spec.nodeName={node}")
         play("site.yml", *wanted)
         counts.add(allocatable(node)["nvidia.com/gpu"])
         assert 7 in counts

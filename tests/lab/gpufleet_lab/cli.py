@@ -14,9 +14,22 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from . import artifacts, cgroups, controlplane, hostfiles, hosts, joining, network, procs, realhosts, selfcheck, serving
+from . import (
+    artifacts,
+    beside,
+    cgroups,
+    controlplane,
+    hostfiles,
+    hosts,
+    joining,
+    network,
+    procs,
+    realhosts,
+    selfcheck,
+    serving,
+)
 from .console import say, step
-from .settings import CACHE, HOSTS, KUBECONFIG, RUN_DIR, HostSpec, LabError, host_by_name
+from .settings import HOSTS, KUBECONFIG, LOCK, RUN_DIR, HostSpec, LabError, host_by_name
 from .shell import locked
 
 
@@ -29,7 +42,7 @@ def up(names: list[str]) -> None:
     artifacts.build()
     RUN_DIR.mkdir(parents=True, exist_ok=True)
     RUN_DIR.chmod(0o700)
-    with locked(CACHE / ".lab.lock", "another command changes the lab; waiting for it"):
+    with locked(LOCK, "another command changes the lab; waiting for it"):
         hostfiles.ensure_user_key()
         controlplane.ensure_running()
         controlplane.link_programs()
@@ -65,7 +78,7 @@ def images(names: list[str]) -> None:
 
 def down() -> None:
     """End all processes and remove namespaces, mounts, cables, bridge, control groups and what the lab stored."""
-    with locked(CACHE / ".lab.lock", "another command changes the lab; waiting for it"), step("stopping the lab"):
+    with locked(LOCK, "another command changes the lab; waiting for it"), step("stopping the lab"):
         known = {path.name for path in (RUN_DIR / "hosts").glob("*")} | {host.name for host in HOSTS}
         with ThreadPoolExecutor(max_workers=8) as pool:
             list(pool.map(lambda name: procs.end_group(name, RUN_DIR / "hosts" / name / "init.json"), sorted(known)))
@@ -82,9 +95,11 @@ def down() -> None:
 
 
 def down_all() -> None:
-    """The cluster, its hosts, and the hosts that are none of it."""
+    """The cluster, its hosts, the labs beside it, and the hosts that are none of it."""
     down()
-    realhosts.down()
+    if not os.environ.get(beside.WITHIN):
+        beside.down()
+        realhosts.down()
 
 
 def _real_hosts(arguments: argparse.Namespace) -> None:
@@ -128,7 +143,7 @@ def status() -> None:
 
 def _host(arguments: argparse.Namespace) -> None:
     host = host_by_name(arguments.name)
-    with locked(CACHE / ".lab.lock", "another command changes the lab; waiting for it"):
+    with locked(LOCK, "another command changes the lab; waiting for it"):
         if arguments.operation == "start":
             hosts.start_again(host)
         elif arguments.operation == "stop":
@@ -155,6 +170,9 @@ def _parser() -> argparse.ArgumentParser:
     execute = commands.add_parser("exec", help="run a command on a host: exec NAME -- COMMAND")
     execute.add_argument("name")
     execute.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND")
+    second = commands.add_parser("beside", help="run a command in a second lab: beside NAME COMMAND; without: end it")
+    second.add_argument("name")
+    second.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND")
     check = commands.add_parser("selfcheck", help="does the running lab keep its promises?")
     check.add_argument(
         "--cycle", action="store_true", help="stop it, start it, check, cut power, stop it, look for traces"
@@ -187,10 +205,13 @@ def main() -> int:
             words = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
             return hosts.execute(host_by_name(arguments.name), words or ["/bin/bash", "-l"])
         _end_at_once_when_interrupted()
+        if arguments.command == "beside" and arguments.argv:
+            return beside.execute(arguments.name, arguments.argv)
         commands: dict[str, Callable[[], None]] = {
             "build": artifacts.build,
             "up": lambda: up(arguments.hosts),
             "images": lambda: images(arguments.hosts),
+            "beside": lambda: beside.down([arguments.name]),
             "down": down_all,
             "hosts": lambda: _real_hosts(arguments),
             "serving": serving.ensure,

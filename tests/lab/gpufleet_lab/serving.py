@@ -16,7 +16,7 @@ from typing import Any
 
 from . import artifacts, binaries, controlplane, hosts, rootfs
 from .console import say, step
-from .settings import API_ADDRESS, API_PORT, CACHE, HOSTS, IMAGES_SOURCE, LAB_SOURCE, LabError
+from .settings import API_ADDRESS, API_PORT, CACHE, HOSTS, IMAGES_SOURCE, LAB_SOURCE, LOCK, LabError
 from .shell import digest_of, locked, run, whole_folder
 from .toolchain import ensure_packages
 
@@ -85,7 +85,7 @@ def ensure() -> None:
     running = [host for host in HOSTS if hosts.running(host)]
     if not running:
         raise LabError("The lab is not running; `make lab-up` starts it.")
-    with locked(CACHE / ".lab.lock", "another command changes the lab; waiting for it"):
+    with locked(LOCK, "another command changes the lab; waiting for it"):
         with ThreadPoolExecutor(max_workers=2) as pool:
             list(pool.map(lambda host: hosts.import_images(host, archives, "imported-serving"), running))
         image = f"registry.k8s.io/kube-proxy:{binaries.KUBE_PROXY.version()}"

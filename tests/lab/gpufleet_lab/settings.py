@@ -55,6 +55,8 @@ CLUSTER_DNS = "10.96.0.10"
 CLUSTER_DOMAIN = "cluster.local"
 # Of the folder, so that a lab in a network namespace of its own and another folder can run beside this one.
 CGROUP = RUN_DIR.name
+# Its commands exclude each other; those of another lab do not.
+LOCK = CACHE / f".{RUN_DIR.name}.lock"
 # kubelet's default is 10 s: allocatable would lag behind the device plugin by as much after each change.
 NODE_STATUS_UPDATE = os.environ.get("GPUFLEET_LAB_NODE_STATUS_UPDATE", "1s")
 
