@@ -23,7 +23,8 @@ options:
   wanted:
     description:
       - C(version) (a branch or a whole version), C(kernel_modules), C(signed), C(packages), C(headers), C(units), and
-        C(files), a list of step, path and text. C(minimum_only) judges the driver that is there.
+        C(files), a list of step, path and text. C(minimum_only) judges the driver that is there, C(drained) says that a
+        loaded one may be replaced at once, C(reboots) V(false) that the host may not reboot.
     type: dict
     required: true
 """
@@ -39,8 +40,21 @@ _value:
   description:
     - C(reason) (a sentence where it cannot be, otherwise V(null)), C(changes) (steps that are needed, in their order),
       C(packages), and C(reboot) (a module that has to go is loaded).
+    - C(loaded) and C(wanted) have C(version) and C(kernel_modules) of either driver, C(loaded) is V(null) where none
+      is.
+    - C(replaces) says that a loaded driver goes, C(waits) that this is for the turn of the host's node in a roll-out,
+      because its GPU pods have to go first. C(stops) is a sentence where the host would have to reboot and may not.
   type: dict
-  sample: {reason: null, changes: [packages, units, reboot], packages: [nvidia-driver-cuda], reboot: true}
+  sample:
+    reason: null
+    changes: [packages, units, reboot]
+    packages: [nvidia-driver-cuda]
+    reboot: true
+    loaded: {version: 575.57.08, kernel_modules: open}
+    wanted: {version: "580", kernel_modules: open}
+    replaces: true
+    waits: true
+    stops: null
 """
 
 from typing import Any, Callable

@@ -31,6 +31,8 @@ options:
       - C(cluster) names the cluster that was asked about its node, as in O(clusters). C(feature_discovery) V(false)
         leaves labels out. C(invalid) refuses the host with this sentence.
       - C(max_destroy) is how many instances a run over the whole fleet may destroy; the smallest of all hosts counts.
+      - C(driver) is what P(gpufleet.mig.driver_plan#filter) says of a host that was read, where the inventory brings
+        its driver.
       - C(pod_devices) is RV(gpufleet.mig.mig_info#module:pod_devices), which pods the kubelet gave which devices.
     type: list
     elements: dict
@@ -122,6 +124,14 @@ _value:
         strategy:
           description: The wanted MIG strategy.
           type: str
+        driver:
+          description:
+            - What is done about the driver, V(null) where nothing is. C(from) and C(to) have C(version) and
+              C(kernel_modules), C(from) is V(null) where none is loaded; C(steps) are those of
+              P(gpufleet.mig.driver_plan#filter).
+            - C(in_turn) V(true) where a loaded driver is replaced in the turn of the node, V(false) where it comes at
+              once. C(reboot) is V(null) where that depends on the version that the repository has.
+          type: dict
         gpus:
           description:
             - The plan of each GPU as RV(gpufleet.mig.plan#filter:_value.gpus), and beside it C(name), C(changes),
@@ -152,7 +162,8 @@ _value:
     fleet:
       description:
         - Totals with C(hosts) (per state), C(gpus), C(instances), C(compute_instances), C(mode_changes), C(resets),
-          C(reboots), C(blockers) and C(resources). What is refused counts as it stands.
+          C(reboots), C(drivers) (C(in_turn) and C(at_once)), C(blockers) and C(resources). What is refused counts as it
+          stands.
       type: dict
     destroy:
       description:

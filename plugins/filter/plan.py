@@ -18,7 +18,7 @@ description:
     returns.
   - Best means, in this order, the fewest busy instances destroyed, the fewest GPU instances and then compute instances
     destroyed, the largest profiles that still fit beside the layout, and the lowest starts.
-positional: layout, layouts, unlisted_gpus
+positional: layout, layouts, unlisted_gpus, stood
 options:
   _input:
     description: The list of GPUs as RV(gpufleet.mig.mig_info#module:gpus).
@@ -51,6 +51,12 @@ options:
     type: str
     choices: [keep, disable, fail]
     default: keep
+  stood:
+    description:
+      - A layout as P(gpufleet.mig.adopted_layout#filter) gives it, from before a reboot that took the instances. It
+        comes back on GPUs that no entry selects, that are to be kept, and that have nothing on them now.
+    type: list
+    elements: dict
 seealso:
   - module: gpufleet.mig.mig_info
   - module: gpufleet.mig.mig_layout
@@ -156,6 +162,7 @@ def plan(
     layout: Any,
     layouts: Mapping[str, Any] | None = None,
     unlisted_gpus: str = "keep",
+    stood: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """See DOCUMENTATION. AnsibleFilterError carries the sentence for a layout that is wrong as written."""
     if not isinstance(gpus, list) or not all(isinstance(gpu, Mapping) and "mig_mode" in gpu for gpu in gpus):
@@ -163,7 +170,7 @@ def plan(
             "gpufleet.mig.plan works on the list of GPUs that gpufleet.mig.mig_info returns as gpus."
         )
     try:
-        return plan_host(gpus, layout, layouts=layouts, unlisted=unlisted_gpus)
+        return plan_host(gpus, layout, layouts=layouts, unlisted=unlisted_gpus, stood=stood)
     except MigError as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -19,18 +19,37 @@ def plan(host: Host, wanted: Wanted) -> dict[str, Any]:
     """`host` as gpu_host_info returns it. `wanted`:
 
     version (branch or whole), kernel_modules, signed, packages [names], headers [names], files {path: text},
-    units [names], minimum_only (nothing may change: only judge what is there).
+    units [names], minimum_only (nothing may change: only judge what is there), drained (a loaded driver may be
+    replaced at once), reboots (false: the host may not reboot).
     """
     reason = _unfit(host, wanted)
     changes = [] if reason or wanted.get("minimum_only") else _changes(host, wanted)
     if not reason and changes:
         reason = _unsafe(host, wanted)
+    steps = [] if reason else changes
+    replaces = host["loaded"] is not None and not {"packages", "reboot"}.isdisjoint(steps)
     return {
         "reason": reason,
-        "changes": [] if reason else changes,
+        "changes": steps,
         "packages": list(wanted["packages"]),
         "reboot": reason is None and needs_reboot(host, wanted),
+        "loaded": host["loaded"],
+        "wanted": {"version": str(wanted.get("version") or ""), "kernel_modules": wanted.get("kernel_modules")},
+        # NVML does not work with libraries of another version than the module, and which version of a branch the
+        # repository has is known only afterwards: packages alone take it from under its pods, too.
+        "replaces": replaces,
+        "waits": replaces and not wanted.get("drained"),
+        "stops": _why_not_now(host, wanted) if steps and not wanted.get("reboots", True) else None,
     }
+
+
+def _why_not_now(host: Host, wanted: Wanted) -> str | None:
+    if not needs_reboot(host, wanted):
+        return None
+    return (
+        f"driver {wanted['version']} needs a reboot (loaded now: {', '.join(host['modules'])}) and driver_reboot is "
+        "never; drain the host and run again with driver_reboot=if_needed"
+    )
 
 
 def branch_of(version: str) -> int:

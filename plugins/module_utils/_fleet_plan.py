@@ -86,6 +86,7 @@ def _totals(reports: Sequence[Report]) -> Report:
     pending = [one for one in reports if one["status"] in PENDING]
     parts = [part for one in pending for part in one["gpus"]]
     standing = [part for one in reports for part in one["gpus"]]
+    drivers = [one["driver"] for one in reports if one["driver"]]
     resources: dict[str, dict[str, int]] = {}
     for one in reports:
         for key, sides in (one["resources"] or {}).items():
@@ -105,10 +106,19 @@ def _totals(reports: Sequence[Report]) -> Report:
         },
         "mode_changes": sum(part["mode"]["set"] for part in parts),
         "resets": sum(part["reset"] for part in parts),
-        "reboots": sum(any(part["reboot"] for part in one["gpus"]) for one in pending),
+        "reboots": sum(_reboots(one) for one in pending),
+        "drivers": {
+            "in_turn": sum(driver["in_turn"] for driver in drivers),
+            "at_once": sum(not driver["in_turn"] for driver in drivers),
+        },
         "blockers": sum(len(part["blockers"]) for part in parts),
         "resources": dict(sorted(resources.items())),
     }
+
+
+def _reboots(report: Report) -> bool:
+    by_driver = report["driver"] and report["driver"]["reboot"]
+    return bool(by_driver) or any(part["reboot"] for part in report["gpus"])
 
 
 def _by_cluster(

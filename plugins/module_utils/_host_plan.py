@@ -16,6 +16,7 @@ from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigErr
 from ansible_collections.gpufleet.mig.plugins.module_utils._gpu_plan import WAYS
 from ansible_collections.gpufleet.mig.plugins.module_utils._hardware import gpus_of
 from ansible_collections.gpufleet.mig.plugins.module_utils._holders import affected, holders
+from ansible_collections.gpufleet.mig.plugins.module_utils._host_driver import blocking, coming, until_it_comes
 from ansible_collections.gpufleet.mig.plugins.module_utils._planner import plan_host
 from ansible_collections.gpufleet.mig.plugins.module_utils._prediction import (
     expected_labels,
@@ -50,6 +51,7 @@ def report(host: Host, cluster: Mapping[str, Any] | None = None) -> Report:
         "source": None,
         "notes": [],
         "strategy": host.get("strategy") or "mixed",
+        "driver": None,
         "gpus": [],
         "instances": {"keep": 0, "destroy": 0, "create": 0},
         "compute_instances": {"destroy": 0, "create": 0},
@@ -62,7 +64,10 @@ def report(host: Host, cluster: Mapping[str, Any] | None = None) -> Report:
         if host.get("invalid"):
             raise MigError(f"its variables cannot be read: {host['invalid']}")
         gpus = _gpus(host, found)
-        if gpus is not None:
+        found["driver"] = coming(host)
+        if gpus is None:
+            found["reason"] = until_it_comes(found)
+        else:
             _plan(_with_shown(host, cluster, found), gpus, found)
     except MigError as error:
         found.update(status="refused", reason=str(error))
@@ -105,6 +110,14 @@ def _gpus(host: Host, found: Report) -> list[dict[str, Any]] | None:
     return None
 
 
+def turn_comes(found: Mapping[str, Any]) -> bool:
+    """Whether the roll-out takes the node of a host, for its GPUs or for its driver."""
+    driver = found["driver"]
+    return found["status"] in PENDING and (
+        any(part["changes"] for part in found["gpus"]) or bool(driver and driver["in_turn"])
+    )
+
+
 def _plan(host: Host, gpus: list[dict[str, Any]], found: Report) -> None:
     plan = plan_host(
         gpus,
@@ -132,11 +145,18 @@ def _plan(host: Host, gpus: list[dict[str, Any]], found: Report) -> None:
         what: sum(len(one["compute"][what]) for part in plan["gpus"] for one in part["keep"])
         for what in ("destroy", "create")
     }
-    found["pods"] = _pods(host, gpus, plan, found)
+    in_turn = bool(found["driver"] and found["driver"]["in_turn"])
+    goes = {**plan, "changed": True, "reboot_required": True} if in_turn else plan
+    found["pods"], processes = _losing(host, gpus, goes, found)
+    if found["driver"] and after.described and "packages" in found["driver"]["steps"]:
+        found["notes"].append("labels nvidia.com/cuda.* will be those of the driver that comes")
+    if in_turn:
+        found["notes"] += blocking(processes)
     missing = before.missing(after)
     found["status"] = "unchanged"
-    if plan["changed"]:
-        found["status"] = "blocked" if any(part["blockers"] for part in plan["gpus"]) else "changes"
+    if plan["changed"] or found["driver"]:
+        blocked = any(part["blockers"] for part in plan["gpus"]) or (in_turn and processes)
+        found["status"] = "blocked" if blocked else "changes"
     elif missing:
         found["status"], found["reason"] = "unpublished", missing
 
@@ -242,13 +262,17 @@ class _Published:
         return f"the GPUs are as wanted, the node does not show it yet: {', '.join(wrong)}" if wrong else ""
 
 
-def _pods(host: Host, gpus: list[dict[str, Any]], plan: Mapping[str, Any], found: Report) -> list[str]:
-    """The pods, as namespace/name, that lose something; where that is not sure the report says so.
+def _losing(
+    host: Host, gpus: list[dict[str, Any]], plan: Mapping[str, Any], found: Report
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """The pods, as namespace/name, that lose something, and processes outside of pods that do; where that is not sure
+    the report says so.
 
     Who was given what says the kubelet of a host that was read; names come from the API, UIDs stand in for them.
     """
     if not plan["changed"] or not host.get("pod_devices"):
-        return []
+        return [], []
     answer = affected(plan, holders(gpus, host["pod_devices"], (host.get("shown") or {}).get("pods")))
     found["notes"] += answer["unknown"]
-    return [f"{pod['namespace']}/{pod['name']}" if pod["listed"] else f"UID {pod['uid']}" for pod in answer["pods"]]
+    pods = [f"{pod['namespace']}/{pod['name']}" if pod["listed"] else f"UID {pod['uid']}" for pod in answer["pods"]]
+    return pods, answer["processes"]

@@ -87,6 +87,11 @@ def layouts(node: Mapping[str, Any]) -> dict[str, dict[str, Any] | None]:
     return {"made": _layout(annotations.get(LAYOUT)), "previous": _layout(annotations.get(PREVIOUS))}
 
 
+def begun(node: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What stood when a change began that did not end."""
+    return _layout((node["metadata"].get("annotations") or {}).get(BEFORE))
+
+
 def _layout(text: str | None) -> dict[str, Any] | None:
     """None also where somebody else wrote something there."""
     try:

@@ -12,6 +12,7 @@ from ansible_collections.gpufleet.mig.plugins.module_utils._markdown import bull
 from ansible_collections.gpufleet.mig.plugins.module_utils._plan_words import (
     STATES,
     capacity,
+    driver_line,
     gpu_lines,
     gpu_title,
     label_digest,
@@ -65,6 +66,7 @@ def _fleet_lines(plan: Part) -> list[str]:
 def _text_of(host: Part) -> list[str]:
     lines = [host["reason"]] if host["reason"] else []
     lines += [f"note: {note}" for note in host["notes"]]
+    lines += [f"driver {driver_line(host['driver'])}"] if host["driver"] else []
     if host["status"] in DETAILED:
         for part in host["gpus"]:
             if part["changes"]:
@@ -114,7 +116,8 @@ def markdown(plan: Part) -> str:
 
 def _markdown_of(host: Part) -> list[str]:
     lines = [f"### {title(host)}", ""]
-    lines += bullets([*filter(None, [host["reason"]]), *host["notes"]])
+    driver = [f"driver {driver_line(host['driver'])}"] if host["driver"] else []
+    lines += bullets([*filter(None, [host["reason"]]), *host["notes"], *driver])
     if host["pods"]:
         lines += bullets([f"pods that must move: {', '.join(host['pods'])}"])
     if host["resources"]:

@@ -48,6 +48,11 @@ def summary(plan: Part) -> list[str]:
         lines.append(
             f"Inside GPU instances that stay: compute instances {inside['destroy']} go, {inside['create']} come."
         )
+    drivers = fleet["drivers"]
+    if drivers["in_turn"] or drivers["at_once"]:
+        lines.append(
+            f"Drivers: {drivers['in_turn']} replaced when the turn of the node comes, {drivers['at_once']} at once."
+        )
     if fleet["blockers"]:
         lines.append(f"{count(fleet['blockers'], 'process', 'processes')} would lose what goes: see blocked by.")
     going = plan["destroy"]
@@ -65,6 +70,26 @@ def title(host: Part) -> str:
     node = f" (node {host['node']})" if host["node"] != host["host"] else ""
     source = {"inventory": ", from mig_gpus", "hardware": "", None: ""}[host["source"]]
     return f"{host['host']}{node}: {STATES[host['status']]}{source}"
+
+
+def driver_line(driver: Part) -> str:
+    """575.57.08 -> 580, when that happens and what it takes; for other steps the version alone and the steps."""
+    there, comes = driver["from"], driver["to"]
+    steps, reboot = driver["steps"], {True: "a reboot", None: "a reboot if another version comes", False: ""}
+    if there and not {"packages", "reboot"} & set(steps):
+        return f"{there['version']}: {', '.join(steps)} at once"
+    flavours = there and there["kernel_modules"] != comes["kernel_modules"]
+    change = " -> ".join(
+        f"{side['version']}{' (' + side['kernel_modules'] + ')' if flavours else ''}" if side else "none"
+        for side in (there, comes)
+    )
+    if driver["in_turn"]:
+        return (
+            f"{change} in the turn of the node: all its GPU pods go, then packages, {reboot[driver['reboot']]}, and "
+            "every instance is made anew"
+        )
+    takes = f", with {reboot[driver['reboot']]}" if reboot[driver["reboot"]] else ""
+    return f"{change} at once, before the turn of any node{takes}"
 
 
 def gpu_title(part: Part) -> str:

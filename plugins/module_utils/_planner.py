@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.gpufleet.mig.plugins.module_utils._assignment import assign
+from ansible_collections.gpufleet.mig.plugins.module_utils._assignment import Disturbance, assign
 from ansible_collections.gpufleet.mig.plugins.module_utils._changes import differences
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import LayoutError
 from ansible_collections.gpufleet.mig.plugins.module_utils._explain import explain
@@ -45,13 +45,15 @@ def plan_host(
     layouts: Mapping[str, Any] | None = None,
     unlisted: str = "keep",
     allow: Collection[str] = WAYS,
+    stood: Sequence[Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """The plan that takes `gpus` (as mig_info returns them) to `layout`, in the shape of the design's section 5.
 
     `layout` is a preset's name, a list of entries, or None: the host is left alone. `layouts` are the user's own
-    presets. `unlisted` says what happens to GPUs that no entry selects: keep, disable or fail. `allow` names the ways
-    in which a GPU may get its mode. A layout that cannot be placed gives feasible False with the reason; LayoutError is
-    raised for one that is wrong as written.
+    presets. `unlisted` says what happens to GPUs that no entry selects: keep, disable or fail. `allow` names the
+    ways in which a GPU may get its mode. `stood` is a layout from before a reboot: it comes back on GPUs that no
+    entry selects, that are to be kept, and that have nothing on them now. A layout that cannot be placed gives
+    feasible False with the reason; LayoutError is raised for one that is wrong as written.
     """
     if unlisted not in ("keep", "disable", "fail"):
         raise LayoutError(
@@ -63,6 +65,8 @@ def plan_host(
         return plan_gpu(gpu, wish, allow).cost
 
     wishes = assign(ordered, layout, layouts or {}, unlisted, disturbance) if layout is not None else {}
+    if stood and unlisted == "keep":
+        wishes = {**_lost(ordered, stood, disturbance, {*wishes}), **wishes}
     plans = [plan_gpu(gpu, wishes.get(gpu["index"]), allow) for gpu in ordered]
     reasons = [(gpu, str(plan.public["reason"])) for gpu, plan in zip(ordered, plans) if not plan.public["feasible"]]
     feasible = not reasons
@@ -75,6 +79,15 @@ def plan_host(
         "reboot_required": feasible and any(plan.public["reboot"] for plan in plans),
         "after": [plan.after for plan in plans] if feasible else list(ordered),
     }
+
+
+def _lost(
+    gpus: Sequence[Gpu], stood: Sequence[Mapping[str, Any]], disturbance: Disturbance, selected: Collection[int]
+) -> dict[int, Wish]:
+    says = [{**entry, "optional": True, "name": "layout from before the reboot"} for entry in stood]
+    empty = {gpu["index"] for gpu in gpus if gpu["index"] not in selected and not gpu["instances"]}
+    wishes = assign(gpus, says, {}, "keep", disturbance)
+    return {index: wish for index, wish in wishes.items() if index in empty and wish.instances}
 
 
 def _once(reasons: Sequence[tuple[Gpu, str]]) -> str:

@@ -91,6 +91,7 @@ def describe(
         "skipped": None if node is None else _ownership.skipped(node),
         "zone": labels.get(topology_key) if topology_key else None,
         **_ownership.layouts(node or {"metadata": {}}),
+        "before": None if node is None else _ownership.begun(node),
         "allocatable": allocatable,
         "capacity": capacity,
         # nobody offers it any more: kubelet 1.36 keeps the capacity for 5 minutes (devicemanager/types.go), then 0

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.gpufleet.mig.plugins.module_utils import _budget
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
-from ansible_collections.gpufleet.mig.plugins.module_utils._host_plan import PENDING
+from ansible_collections.gpufleet.mig.plugins.module_utils._host_plan import turn_comes
 from ansible_collections.gpufleet.mig.plugins.module_utils._order import zones_of
 from ansible_collections.gpufleet.mig.plugins.module_utils._waves import (
     batch_sizes,
@@ -56,8 +56,8 @@ def plan_waves(
 
 
 def _goes(report: Report, shown: Part) -> bool:
-    """Whether the roll-out changes the host: a node that carries the skip label is left as it is."""
-    return report["status"] in PENDING and not shown.get("skipped")
+    """Whether the roll-out takes the node: one that carries the skip label is left as it is."""
+    return turn_comes(report) and not shown.get("skipped")
 
 
 def _order(

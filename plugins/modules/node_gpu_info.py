@@ -158,6 +158,10 @@ nodes:
       type: dict
       returned: always
     previous: {description: 'What stood before that, in the same form.', type: dict, returned: always}
+    before:
+      description: What stood when a change began that did not end, in the same form. Null for none.
+      type: dict
+      returned: always
     publishers:
       description: Pods of the device plugin and of GPU feature discovery on the node.
       type: list

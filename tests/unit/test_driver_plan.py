@@ -60,7 +60,48 @@ def packages(version: str, held: bool = True) -> dict[str, Any]:
 
 
 def test_a_host_that_has_it_is_left_alone() -> None:
-    assert plan(host(), wanted()) == {"reason": None, "changes": [], "packages": NAMES, "reboot": False}
+    assert plan(host(), wanted()) == {
+        "reason": None,
+        "changes": [],
+        "packages": NAMES,
+        "reboot": False,
+        "loaded": {"version": "580.95.05", "kernel_modules": "open"},
+        "wanted": {"version": "580", "kernel_modules": "open"},
+        "replaces": False,
+        "waits": False,
+        "stops": None,
+    }
+
+
+OLDER = {"packages": packages("570.172.08-1"), "loaded": {"version": "570.172.08", "kernel_modules": "open"}}
+BARE: dict[str, Any] = {"packages": {}, "loaded": None, "modules": {}}
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "replaces", "waits"),
+    [
+        (OLDER, {}, True, True),
+        (OLDER, {"drained": True}, True, False),
+        (OLDER, {"minimum_only": True}, False, False),
+        ({"packages": {}}, {}, True, True),  # packages alone: which version comes is not known
+        ({"packages": packages("580.95.05-1", held=False)}, {}, False, False),
+        (BARE, {}, False, False),
+        ({**BARE, "modules": {"nouveau": 0}}, {}, False, False),
+        ({**OLDER, "gpus": []}, {}, False, False),
+    ],
+)
+def test_a_loaded_driver_is_replaced_in_the_turn_of_its_node(
+    there: dict[str, Any], asked: dict[str, Any], replaces: bool, waits: bool
+) -> None:
+    found = plan(host(**there), wanted(**asked))
+    assert (found["replaces"], found["waits"]) == (replaces, waits)
+
+
+def test_a_reboot_that_is_not_allowed_stops_only_what_needs_one() -> None:
+    said = plan(host(**OLDER), wanted(reboots=False))["stops"]
+    assert said.startswith("driver 580 needs a reboot (loaded now: nvidia, nvidia_drm) and driver_reboot is never")
+    assert plan(host(), wanted(reboots=False))["stops"] is None
+    assert plan(host(**BARE), wanted(reboots=False))["stops"] is None
 
 
 @pytest.mark.parametrize(

@@ -278,6 +278,105 @@ def test_only_pods_on_what_goes_have_to_move() -> None:
     assert nobody_asked["notes"]
 
 
+def driver(version: str | None, *steps: str, **more: Any) -> dict[str, Any]:
+    """What the filter driver_plan says of a host that is to have 580."""
+    there = version and {"version": version, "kernel_modules": "open"}
+    replaces = bool(version) and not {"packages", "reboot"}.isdisjoint(steps)
+    comes = {"version": "580", "kernel_modules": "open"}
+    steady: dict[str, Any] = {"reason": None, "stops": None, "packages": [], "wanted": comes}
+    return {**steady, "changes": list(steps), "loaded": there, "replaces": replaces, "waits": replaces, **more}
+
+
+OLD = driver("575.57.08", "packages", "units", "reboot")
+
+
+def test_a_driver_that_is_replaced_makes_its_node_one_that_changes() -> None:
+    held = given(one=["MIG-0-0-0"], other=["MIG-1-6-0"])
+    node = {"exists": True, "allocatable": {}, "labels": None, "pods": [pod("one"), pod("other")]}
+    changes = host("gpu-01", driver=OLD, pod_devices=held, cluster=["prod", ""])
+    plan = plan_fleet([changes, host("gpu-02")], clusters=[(["prod", ""], {"nodes": {"gpu-01": node}})])
+    found = plan["hosts"][0]
+    assert (found["status"], plan["drift"]) == ("changes", True)
+    assert found["driver"] == {
+        "from": {"version": "575.57.08", "kernel_modules": "open"},
+        "to": {"version": "580", "kernel_modules": "open"},
+        "steps": ["packages", "units", "reboot"],
+        "in_turn": True,
+        "reboot": True,
+    }
+    assert found["pods"] == ["ml/pod-one", "ml/pod-other"]
+    assert found["instances"] == {"keep": 14, "destroy": 0, "create": 0}
+    assert (plan["fleet"]["reboots"], plan["fleet"]["drivers"]) == (1, {"in_turn": 1, "at_once": 0})
+    assert [wave["hosts"] for wave in plan["waves"]["waves"]] == [["gpu-01"]]
+    read = text(plan)
+    said = (
+        "driver 575.57.08 -> 580 in the turn of the node: all its GPU pods go, then packages, a reboot, and every "
+        "instance is made anew"
+    )
+    assert said in read
+    assert said in markdown(plan)
+    assert "2 hosts: 1 to change, 1 as wanted. Nothing was touched." in read
+    assert "Drivers: 1 replaced when the turn of the node comes, 0 at once." in read
+
+
+@pytest.mark.parametrize(
+    ("of_host", "said"),
+    [
+        (driver("575.57.08", "reboot", waits=False), "580 at once, before the turn of any node, with a reboot\n"),
+        (driver("580.82.07", "packages"), "then packages, a reboot if another version comes, and every instance"),
+        (driver("580.82.07", "hold", "units"), "driver 580.82.07: hold, units at once"),
+        (driver(None, "packages", "load"), "driver none -> 580 at once, before the turn of any node\n"),
+        (driver(None, "packages", "reboot"), "none -> 580 at once, before the turn of any node, with a reboot\n"),
+        (
+            driver("580.82.07", "reboot", loaded={"version": "580.82.07", "kernel_modules": "proprietary"}),
+            "driver 580.82.07 (proprietary) -> 580 (open) in the turn",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_done_about_a_driver_is_said(of_host: dict[str, Any], said: str) -> None:
+    plan = plan_fleet([host("gpu-01", driver=of_host)])
+    assert plan["hosts"][0]["status"] == "changes"
+    assert said in text(plan)
+    # What comes at once is there before the first wave.
+    assert bool(plan["waves"]["waves"]) == of_host["waits"]
+
+
+def test_a_host_without_a_driver_is_planned_from_the_inventory_or_named() -> None:
+    bare = {"gpus": None, "unread": "no NVIDIA driver is loaded", "driver": driver(None, "packages", "load")}
+    described = {**bare, "mig_gpus": [{"model": A100, "instances": {"1g.10gb": 7}}]}
+    plan = plan_fleet([host("gpu-01", **bare), host("gpu-02", **described)])
+    assert [one["status"] for one in plan["hosts"]] == ["not_planned", "changes"]
+    assert plan["not_planned"][0]["reason"] == (
+        "no NVIDIA driver is loaded; driver 580 comes at once, its GPUs are known then, or now by mig_gpus"
+    )
+    assert plan["fleet"]["drivers"] == {"in_turn": 0, "at_once": 2}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"driver": {**OLD, "changes": [], "waits": False, "reason": "there is no GPU"}}, "there is no GPU."),
+        ({"driver": {**OLD, "stops": "driver 580 needs a reboot"}}, "driver 580 needs a reboot."),
+        ({"driver": OLD, "kubernetes": False}, "then set driver_drained to true."),
+    ],
+)  # fmt: skip
+def test_what_the_role_driver_refuses_is_refused(more: dict[str, Any], said: str) -> None:
+    found = one(**more)
+    assert (found["status"], found["driver"]) == ("refused", None)
+    assert found["reason"].endswith(said)
+
+
+def test_a_process_in_no_pod_is_in_the_way_of_another_driver() -> None:
+    gpus = [seven(0, busy=2), seven(1)]
+    held = {**given(), "processes": [{"pid": 4200, "where": "host", "pod_uid": None}]}
+    assert one(gpus=gpus, pod_devices=held)["status"] == "unchanged"
+    found = one(gpus=gpus, pod_devices=held, driver=OLD)
+    assert found["status"] == "blocked"
+    assert (
+        "process 4200 (python) uses a GPU and runs in no pod: stop it before the driver is replaced" in found["notes"]
+    )
+
+
 def test_the_document_of_a_review_has_every_host_and_the_json_is_plain() -> None:
     plan = plan_fleet([host("gpu-01", layout=HALVES), host("gpu-02"), host("gpu-03", gpus=None)])
     read = markdown(plan)

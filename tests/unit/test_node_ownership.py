@@ -72,6 +72,8 @@ def test_what_somebody_else_wrote_there_is_no_layout(text: str) -> None:
     theirs: dict[str, Any] = {"gpufleet.io/layout": text, "gpufleet.io/previous": text}
     found = _ownership.layouts(node(**theirs))
     assert found == {"made": None, "previous": None}
+    begun: dict[str, Any] = {"gpufleet.io/before": text}
+    assert _ownership.begun(node(**begun)) is None
 
 
 @pytest.mark.parametrize("schedulable", [True, False])

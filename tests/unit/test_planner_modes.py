@@ -179,3 +179,29 @@ def test_what_differs_is_said_per_gpu() -> None:
         "GPU 1 has MIG disabled, wanted is enabled and lacks 3g.40gb@4",
         "GPU 2 has MIG enabled with disabled pending, wanted is enabled",
     ]
+
+
+def test_what_a_reboot_took_comes_back_where_no_entry_selects_the_gpu_and_nothing_stands() -> None:
+    """GPUs 0 to 3: selected, lost with its mode, cut anew since, empty before too."""
+    stood: list[dict[str, Any]] = [
+        {"gpus": "0-2", "instances": [{"profile": "3g.40gb", "start": 4}]},
+        {"gpus": 3, "mig": "enabled"},
+    ]
+    cut_anew = gpu(HOPPER, 2)
+    gpus = [gpu(HOPPER, 0), gpu(HOPPER, 1, mode="disabled"), standing(cut_anew, instance(cut_anew, "1g.10gb", 0))]
+    gpus.append(gpu(HOPPER, 3))
+    missing = {"gpus": 7, "instances": [{"profile": "3g.40gb", "start": 4}]}  # a board that is gone
+    wish = [{"gpus": 0, "instances": [{"profile": "1g.10gb", "start": 0}]}]
+
+    def after(**more: Any) -> list[list[tuple[str, int]]]:
+        plan = plan_host(gpus, wish, **more)
+        assert plan["feasible"], plan["reason"]
+        return [[(one["profile"], one["start"]) for one in each["instances"]] for each in plan["after"]]
+
+    kept = [[("1g.10gb", 0)], [], [("1g.10gb", 0)], []]
+    assert after() == after(stood=[]) == kept
+    assert after(stood=[*stood, missing]) == [*kept[:1], [("3g.40gb", 4)], *kept[2:]]
+    assert after(stood=stood, unlisted="disable") == [*kept[:2], [], []]
+    lost = plan_host(gpus, None, stood=stood)
+    assert [part["mode"]["set"] for part in lost["gpus"]] == [False, True, False, False]
+    assert [len(part["create"]) for part in lost["gpus"]] == [1, 1, 0, 0]

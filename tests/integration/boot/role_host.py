@@ -71,7 +71,7 @@ class RoleHost:
             str(Path(sys.executable).with_name("ansible-playbook")),
             "-i",
             str(inventory),
-            f"gpufleet.mig.{playbook}",
+            playbook if playbook.endswith(".yml") else f"gpufleet.mig.{playbook}",
             *options,
             ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"),
             ANSIBLE_COLLECTIONS_PATH=str(ROOT / ".tree"),

@@ -34,6 +34,13 @@ def link(unit: Path) -> Path:
     return UNITS / f"{setting(unit, 'Install', 'WantedBy')}.wants" / unit.name
 
 
+def shown(unit: Path) -> str:
+    loaded = "loaded" if unit.exists() else "not-found"
+    enabled = "enabled" if unit.exists() and link(unit).is_symlink() else "disabled"
+    settings = {"LoadState": loaded, "ActiveState": state(unit.name), "UnitFileState": enabled, "FragmentPath": unit}
+    return "\n".join(f"{key}={value}" for key, value in {"Id": unit.name, **settings}.items())
+
+
 def start(unit: Path) -> int:
     code = 0
     if unit.suffix == ".service":
@@ -55,8 +62,7 @@ def main(words: list[str]) -> int:
     name = names[0].rstrip("*")
     unit = UNITS / name
     if verb == "show":
-        loaded = "loaded" if unit.exists() else "not-found"
-        print(f"Id={name}\nLoadState={loaded}\nActiveState={state(name)}\nFragmentPath={unit}")
+        print("\n\n".join(shown(UNITS / each) for each in [name, *names[1:]]))
         return 0
     if verb == "is-active":
         print(state(name))

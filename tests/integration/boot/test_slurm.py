@@ -85,3 +85,58 @@ def test_a_gpu_on_which_slurmd_would_not_start_is_refused_before_anything_is_tou
     assert run.code == 2
     assert "GPU 0 (NVIDIA A100-SXM4-40GB) has MIG enabled and nothing on it that a job can use" in run.printed
     assert state(host)["history"] == []
+
+
+def test_uninstall_drains_and_puts_gpus_and_gres_conf_back(host: RoleHost) -> None:
+    """gres.conf describes the GPUs: it stays with a layout that stays, and is as it was where that is."""
+    layout = [{"gpus": 1, "instances": {"3g.40gb": 2}}, {"gpus": 0, "instances": {"1g.5gb": 7}}]
+    gone = {"mig_confirm_uninstall": True, "mig_uninstall_layout": True}
+    found = host.simulated.lines()
+    host.inside("sh", "-euc", "echo 'Name=gpu File=/dev/nvidia[0-1]' > /run/gres.conf; chmod 640 /run/gres.conf")
+    stood = host.inside("stat", "-c", "%A %u %g", "/run/gres.conf").stdout
+    has(host)
+    run = host.play("site", mig_layout=layout, **ON)
+    assert run.code == 0, run.printed
+    assert "AutoDetect=nvml" in host.reads("/run/read")
+    with subprocess.Popen(["sleep", "6"]) as job:
+        has(host, jobs=[job.pid])
+        run = host.play("uninstall", mig_layout=layout, **ON, **gone)
+        assert run.code == 0, run.printed
+        assert job.poll() == 0
+    assert (host.simulated.lines(), state(host)["history"]) == (found, ["DRAIN", "RESUME"])
+    assert host.reads("/run/gres.conf") == "Name=gpu File=/dev/nvidia[0-1]\n"
+    assert host.inside("stat", "-c", "%A %u %g", "/run/gres.conf").stdout == stood
+    assert host.reads("/run/read") == host.reads("/run/gres.conf")  # slurmd was started anew, behind the file
+    assert not [path for path in host.files() if "gpufleet" in path]
+    has(host)
+    again = host.play("uninstall", mig_layout=layout, **ON, **gone)
+    assert (again.code, again.changed, state(host)["history"]) == (0, 0, []), again.printed
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("before", ["nothing", "link", "taken over"])
+def test_uninstall_leaves_no_gres_conf_a_link_or_what_somebody_wrote_since(host: RoleHost, before: str) -> None:
+    layout = [{"gpus": 1, "instances": {"3g.40gb": 2}}, {"gpus": 0, "instances": {"1g.5gb": 7}}]
+    if before == "link":
+        host.inside("sh", "-euc", "echo AutoDetect=off > /run/shared.conf; ln -s shared.conf /run/gres.conf")
+    has(host)
+    assert host.play("site", mig_layout=layout, **ON).code == 0
+    if before == "taken over":
+        host.inside("sh", "-euc", "echo AutoDetect=nvidia > /run/gres.conf")
+    plain = host.play("uninstall", mig_layout=layout, mig_confirm_uninstall=True, mig_uninstall_layout=True, **ON)
+    assert (plain.code == 0) == (before != "nothing"), plain.printed  # slurmd of these tests wants the file
+    kept = host.inside("sh", "-c", "readlink /run/gres.conf || cat /run/gres.conf")
+    assert kept.stdout == {"nothing": "", "link": "shared.conf\n", "taken over": "AutoDetect=nvidia\n"}[before]
+    assert ("was written by somebody else since" in plain.printed) == (before == "taken over")
+
+
+@pytest.mark.full
+def test_a_layout_that_stays_keeps_its_gres_conf(host: RoleHost) -> None:
+    layout = [{"gpus": 1, "instances": {"3g.40gb": 2}}, {"gpus": 0, "instances": {"1g.5gb": 7}}]
+    has(host)
+    assert host.play("site", mig_layout=layout, **ON).code == 0
+    written, stood = host.reads("/run/gres.conf"), host.simulated.lines()
+    has(host)
+    run = host.play("uninstall", mig_layout=layout, mig_confirm_uninstall=True, **ON)
+    assert run.code == 0, run.printed
+    assert (host.reads("/run/gres.conf"), host.simulated.lines(), state(host)["history"]) == (written, stood, [])

@@ -265,6 +265,24 @@ def test_a_run_that_is_stopped_leaves_the_report_of_where_it_was(
 
 
 @pytest.mark.full
+def test_what_a_reboot_took_before_a_run_died_comes_back_with_the_next(alone: Cluster) -> None:
+    """On a GPU that no entry of mig_layout names; nothing else knows what stood there."""
+    stood = json.dumps({"layout": SEVEN, "strategy": "mixed", "run": "r0", "time": "2026-01-01T00:00:00Z"})
+    marks = {"run": "r0", "was-schedulable": "true", "phase": "changing", "before": stood}
+    node = alone.node("gpu-02")
+    node["metadata"]["annotations"] = {f"gpufleet.io/{key}": value for key, value in marks.items()}
+    node["spec"]["unschedulable"] = True
+    alone.fleet.hosts["gpu-02"].simctl("reboot")
+    assert alone.fleet.hosts["gpu-02"].gpus()[0]["instances"] == []
+    alone.want([])
+    alone.fleet.play("rollout")
+    assert [one["profile"] for one in alone.fleet.hosts["gpu-02"].gpus()[0]["instances"]] == ["1g.10gb"] * 7
+    assert not alone.node("gpu-02")["spec"].get("unschedulable")
+    assert "gpufleet.io/before" not in alone.node("gpu-02")["metadata"]["annotations"]
+    assert "changed=0" in alone.fleet.play("rollout")
+
+
+@pytest.mark.full
 def test_rollback_refuses_by_name_before_anything(cluster: Cluster) -> None:
     cluster.want(SEVEN)
     said = " ".join(cluster.fleet.play("rollback", ok=False).split())
