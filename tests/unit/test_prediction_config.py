@@ -10,8 +10,8 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from unit.planner_support import PLANNABLE, PRODUCTS, Gpu, gpu, instance, no_mig_gpu, standing
 
+from ansible_collections.gpufleet.mig.plugins.filter import expected_resources as resources_filter
 from ansible_collections.gpufleet.mig.plugins.filter.expected_labels import expected_labels
-from ansible_collections.gpufleet.mig.plugins.filter.expected_resources import expected_resources
 from ansible_collections.gpufleet.mig.plugins.module_utils._planner import plan_host
 from ansible_collections.gpufleet.mig.plugins.module_utils._prediction import gfd_labels
 
@@ -29,6 +29,13 @@ def cut(*profiles: tuple[str, int], index: int = 0) -> Gpu:
 
 def slicing(*resources: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"version": "v1", "sharing": {"timeSlicing": {"resources": list(resources), **more}}}
+
+
+def expected_resources(*arguments: Any) -> dict[str, Any]:
+    """The filter's answer where there is no other right one."""
+    said = resources_filter.expected_resources(*arguments)
+    assert said.pop("resource_alternatives") == []
+    return said
 
 
 def labels_of(gpus: list[Gpu], strategy: str, config: dict[str, Any] | None = None) -> dict[str, str]:
@@ -213,7 +220,7 @@ def test_host_facts_that_are_missing_are_named() -> None:
     with pytest.raises(AnsibleFilterError, match="facts of the host"):
         expected_labels(whole(), "none", None)  # type: ignore[arg-type]
     with pytest.raises(AnsibleFilterError, match="pass it through from_yaml"):
-        expected_resources(whole(), "none", "version: v1")  # type: ignore[arg-type]
+        expected_resources(whole(), "none", "version: v1")
 
 
 def test_an_instance_whose_profile_is_not_listed_is_not_guessed() -> None:
