@@ -11,7 +11,7 @@ import pytest
 from lab.gpufleet_lab import realhosts
 from lab.gpufleet_lab.shell import wait_until
 
-from .conftest import Host, inventory_of_lab
+from .conftest import Host
 
 pytestmark = pytest.mark.full
 
@@ -37,7 +37,7 @@ def laid_out(running: None, tmp_path_factory: pytest.TempPathFactory) -> LaidOut
     def give(name: str) -> Host:
         if name not in made:
             realhosts.reinstall(realhosts.by_name(name))
-            host = Host(realhosts.by_name(name), tmp_path_factory.mktemp(name), inventory_of_lab())
+            host = Host(realhosts.by_name(name), tmp_path_factory.mktemp(name))
             host.variables.update(
                 mig_layout=[{"gpus": "all", "instances": PLACES[name]}],
                 mig_boot_timeout=TIMEOUT_S,
