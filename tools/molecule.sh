@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Runs the molecule scenarios on the running lab: tools/molecule.sh [SCENARIO...]
+# Runs molecule scenarios on the running lab, or on the running hosts with systemd: tools/molecule.sh [hosts | SCENARIO...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH" ANSIBLE_CONFIG="$PWD/ansible.cfg" ANSIBLE_HOST_PATTERN_MISMATCH=error
 scenarios=("$@")
 [ ${#scenarios[@]} -gt 0 ] || scenarios=(none single mixed change)
+[ "${scenarios[*]}" != hosts ] || scenarios=(host_bare host_upgrade host_reboot)
 for scenario in "${scenarios[@]}"; do
   begin=$SECONDS
   molecule test -s "$scenario"
