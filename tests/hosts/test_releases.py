@@ -71,6 +71,8 @@ def test_debian_13_from_a_bare_host_to_a_layout_that_comes_back(trixie: Host) ->
         (restored,) = host.shown(UNIT, "ActiveEnterTimestampMonotonic")
         (begun,) = host.shown("containerd", "ExecMainStartTimestampMonotonic")
         assert int(restored) <= int(begun)
+        # the instances' device files are others after a boot
+        assert host.sh("nvidia-ctk --quiet cdi generate | cmp - /etc/cdi/nvidia.yaml") == ""
     assert host.sh("systemctl --failed --no-legend") == ""
     assert host.play(**SITE).changed == 0
 
