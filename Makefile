@@ -11,10 +11,10 @@ LAB := .venv/bin/python tests/lab/lab.py
 PYTEST := .venv/bin/python -m pytest
 STEP = @printf '\n== %s (%s) ==\n' "$@" "$$(date +%H:%M:%S)"
 
-.PHONY: help venv demo lab-build lab-up lab-down lab-status hosts-up hosts-test hosts-down lint types sanity unit integration molecule lab-test drills drills-quick artifact test test-fast test-full bench products clean
+.PHONY: help venv demo lab-build lab-up lab-down lab-status hosts-up hosts-test hosts-down molecule-hosts lint types sanity unit integration molecule lab-test drills drills-quick artifact test test-fast test-full bench products clean
 
 help: ## what can be made
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 venv: ## .venv with the pinned packages
 	@tools/bootstrap.sh
@@ -62,6 +62,9 @@ artifact: venv ## collection artifact in build/, installed into an empty folder 
 molecule: lab-up ## scenarios none, single, mixed and change on the lab
 	$(STEP)
 	tools/molecule.sh
+molecule-hosts: hosts-up ## scenarios host_bare, host_upgrade and host_reboot on hosts with systemd
+	$(STEP)
+	tools/molecule.sh hosts
 drills-quick: lab-up
 	$(STEP)
 	$(PYTEST) tests/drills -m 'not full'
@@ -80,6 +83,7 @@ test-full: test ## with the exhaustive sweeps
 	$(PYTEST) tests/unit tests/integration -m full -n 2
 	$(PYTEST) tests/lab tests/drills -m full
 	$(PYTEST) tests/hosts -m full
+	@$(MAKE) --no-print-directory molecule-hosts
 bench: venv ## print the figures (ratios within one run on this machine)
 	@tools/bench.sh
 products: venv ## regenerate plugins/module_utils/_products.py from facts/mig_products.yaml

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab.gpufleet_lab import artifacts, packages, realhosts
+from lab.gpufleet_lab import artifacts, realhosts
 from lab.gpufleet_lab.settings import LabError
 from lab.gpufleet_lab.shell import wait_until
 
@@ -42,11 +42,11 @@ class Play:
 
 @dataclass
 class Host:
-    """A host, what the inventory says of it beside the lab's own variables, and where its playbooks lie."""
+    """A host, where its playbooks lie, and what its variables say beside those of the inventory."""
 
     host: realhosts.RealHost
     folder: Path
-    variables: dict[str, Any] = field(default_factory=dict)
+    variables: dict[str, Any] = field(default_factory=lambda: {"driver_manage": True})
 
     def play(self, *roles: str, check: bool = False, ok: bool = True, playbook: str = "", **more: Any) -> Play:
         words = self.command(*roles, check=check, playbook=playbook, **more)
@@ -75,7 +75,8 @@ class Host:
     def command(self, *roles: str, check: bool = False, playbook: str = "", **more: Any) -> list[str]:
         file = self.folder / "play.yml"
         file.write_text(PLAYBOOK.format(host=self.host.name, roles=", ".join(f"gpufleet.mig.{role}" for role in roles)))
-        words = ["ansible-playbook", "-i", str(ROOT / "tests/hosts/inventory"), playbook or str(file)]
+        inventories = [word for name in ("inventory", "on_demand") for word in ("-i", str(ROOT / "tests/hosts" / name))]
+        words = ["ansible-playbook", *inventories, playbook or str(file)]
         words += ["--limit", self.host.name, "-e", json.dumps({**self.variables, **more})]
         return [*words, *(["--check"] if check else [])]
 
@@ -148,21 +149,6 @@ class Host:
         return self.sh("nvidia-smi --query-gpu=mig.mode.current --format=csv,noheader").split()
 
 
-def inventory_of_lab() -> dict[str, Any]:
-    return {
-        "driver_manage": True,
-        "driver_repository_url": "file:///srv/packages/cuda",
-        "driver_key_url": "file:///srv/packages/cuda/key.asc",
-        "driver_key_fingerprint": packages.fingerprint(),
-        "container_toolkit_repository_url": "file:///srv/packages/toolkit",
-        "container_toolkit_key_url": "file:///srv/packages/toolkit/key.asc",
-        "container_toolkit_key_fingerprint": packages.fingerprint(),
-        # Of both: the lab's hosts are back in a second or two.
-        "driver_reboot_timeout": 120,
-        "mig_reboot_timeout": 120,
-    }
-
-
 @pytest.fixture(scope="session")
 def running() -> None:
     realhosts.up([])
@@ -175,6 +161,6 @@ def bare(running: None, tmp_path: Path) -> Callable[[str], Host]:
     def give(name: str) -> Host:
         host = realhosts.by_name(name)
         realhosts.reinstall(host)
-        return Host(host, tmp_path, inventory_of_lab())
+        return Host(host, tmp_path)
 
     return give

@@ -11,7 +11,7 @@ import pytest
 from lab.gpufleet_lab import realhosts
 from lab.gpufleet_lab.shell import wait_until
 
-from .conftest import Host, inventory_of_lab
+from .conftest import Host
 
 pytestmark = pytest.mark.full
 
@@ -37,7 +37,7 @@ def laid_out(running: None, tmp_path_factory: pytest.TempPathFactory) -> LaidOut
     def give(name: str) -> Host:
         if name not in made:
             realhosts.reinstall(realhosts.by_name(name))
-            host = Host(realhosts.by_name(name), tmp_path_factory.mktemp(name), inventory_of_lab())
+            host = Host(realhosts.by_name(name), tmp_path_factory.mktemp(name))
             host.variables.update(
                 mig_layout=[{"gpus": "all", "instances": PLACES[name]}],
                 mig_boot_timeout=TIMEOUT_S,
@@ -74,6 +74,9 @@ def test_a_reboot_takes_instances_and_they_are_back_before_the_container_runtime
         (restored,) = host.shown(UNIT, "ActiveEnterTimestampMonotonic")
         (begun,) = host.shown("containerd", "ExecMainStartTimestampMonotonic")
         assert int(restored) <= int(begun)
+        # The device files of an instance may be others after a boot, and containers get those that the file names.
+        assert host.sh("nvidia-ctk --quiet cdi generate | cmp - /etc/cdi/nvidia.yaml") == ""
+        assert int(host.shown("gpufleet-cdi", "ExecMainExitTimestampMonotonic")[0]) <= int(begun)
         print(f"{name}, {again.__name__}: {seconds(host):.2f} s from the unit's start to the layout restored")
     assert host.sh("systemctl --failed --no-legend") == ""
 

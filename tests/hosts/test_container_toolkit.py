@@ -39,8 +39,17 @@ def test_toolkit_comes_and_goes(bare: Bare) -> None:
     assert host.play("container_toolkit", **toolkit).changed == 1
     assert host.sh("systemctl show -P MainPID containerd") == pid
 
+    unit = "gpufleet-cdi.service"
+    assert host.sh(f"systemd-analyze verify --man=no /etc/systemd/system/{unit} 2>&1") == ""
+    assert host.play("container_toolkit", container_toolkit_cdi=False, **toolkit).changed > 0
+    assert host.sh("find /etc/systemd -name gpufleet*") == ""
+    assert host.play("container_toolkit", check=True, **toolkit).changed == 1
+    host.play("container_toolkit", **toolkit)
+    assert host.sh(f"systemctl is-enabled {unit}") == "enabled"
+
     host.play("container_toolkit", container_toolkit_state="absent", **toolkit)
     assert host.sh("cat /etc/containerd/config.toml") == before
     assert host.sh("ls /etc/cdi /etc/containerd/conf.d") == "/etc/cdi:\n\n/etc/containerd/conf.d:"
     assert host.sh("dpkg-query -W | grep container-toolkit || true") == ""
+    assert host.sh("find /etc/systemd -name gpufleet*") == ""
     assert host.play("container_toolkit", container_toolkit_state="absent", **toolkit).changed == 0

@@ -16,7 +16,7 @@ from lab.gpufleet_lab.controlplane import kubectl
 from lab.gpufleet_lab.settings import KUBECONFIG, LAB_SOURCE, RUN_DIR
 from lab.gpufleet_lab.shell import wait_until
 
-from .conftest import Host, inventory_of_lab
+from .conftest import Host
 
 pytestmark = pytest.mark.full
 
@@ -42,8 +42,8 @@ def host(running: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ho
     real = realhosts.by_name(NAME)
     realhosts.reinstall(real)
     joining.join(real)
-    found = Host(real, tmp_path_factory.mktemp(NAME), {**inventory_of_lab(), **CLUSTER})
-    found.variables.update(mig_layout=LAYOUT, container_toolkit_manage=True)
+    found = Host(real, tmp_path_factory.mktemp(NAME))
+    found.variables.update(CLUSTER, mig_layout=LAYOUT, container_toolkit_manage=True)
     yield found
     realhosts.reinstall(real)  # which takes the node out of the cluster
     assert kubectl("get", "node", NAME, "--ignore-not-found") == ""

@@ -9,11 +9,15 @@ import os
 import shutil
 import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import artifacts, binaries, rootfs
 from .settings import CACHE, LAB_SOURCE
 from .shell import digest_of, whole_folder
 from .shell import write as write_file
+
+if TYPE_CHECKING:
+    from .realhosts import RealHost
 
 USER = "ops"
 _USER_ID = 1000
@@ -104,26 +108,25 @@ def digest() -> str:
     return digest_of([Path(__file__), *_PLAYS_KERNEL, str(artifacts.simulator())])
 
 
-def write(
-    target: Path, name: str, address: str, gpus: tuple[str, ...], nvswitches: int, key: Path, folder: Path
-) -> None:
+def write(host: RealHost, key: Path) -> None:
     """Write the layer of one host; it must be off."""
+    target = host.folder / "files"
     public = key.with_suffix(".pub").read_text()
-    host_key = folder / "ssh_host_ed25519_key"
+    host_key = host.folder / "ssh_host_ed25519_key"
     passwd = f"{USER}:x:{_USER_ID}:{_USER_ID}::/home/{USER}:/bin/bash\n"
     tree = {
-        "etc/hostname": f"{name}\n",
-        "etc/hosts": f"127.0.0.1 localhost\n{address} {name}\n",
+        "etc/hostname": f"{host.name}\n",
+        "etc/hosts": f"127.0.0.1 localhost\n{host.address} {host.name}\n",
         "etc/machine-id": f"{uuid.uuid4().hex}\n",
         "etc/ssh/sshd_config": _SSHD,
         "etc/apt/sources.list": "# The host has no way to Debian's mirrors.\n",
         "etc/containerd/config.toml": _CONTAINERD,
         "etc/systemd/system/containerd.service": _CONTAINERD_UNIT,
-        "etc/gpufleet-lab/gpus.json": json.dumps({"gpus": [{"product": product} for product in gpus]}),
+        "etc/gpufleet-lab/gpus.json": json.dumps({"gpus": [{"product": product} for product in host.gpus]}),
     }
     for path, content in tree.items():
         write_file(target / path, content)
-    base = rootfs.base_tree(PACKAGES)
+    base = rootfs.base_tree(PACKAGES, host.suite)
     for file, line in (
         ("etc/passwd", passwd),
         ("etc/group", f"{USER}:x:{_USER_ID}:\n"),
@@ -138,7 +141,7 @@ def write(
     home = target / "home" / USER
     for owned in (home, *home.rglob("*")):
         os.chown(owned, _USER_ID, _USER_ID)
-    for number in range(nvswitches):
+    for number in range(host.nvswitches):
         pci = target / f"etc/gpufleet-lab/pci/0000:{0xC0 + number:02x}:00.0"
         for file, value in (("vendor", "0x10de"), ("device", "0x22a3"), ("class", "0x068000")):
             write_file(pci / file, f"{value}\n")

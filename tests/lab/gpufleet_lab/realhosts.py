@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from typing import Any
 
 from . import artifacts, boot, cgroups, controlplane, hostfiles, network, packages, procs, realfiles, rootfs
 from .console import say, step
-from .settings import CACHE, LAB_SOURCE, LabError
+from .settings import CACHE, DEBIAN_SUITE, LAB_SOURCE, LabError
 from .shell import digest_of, locked, run, succeeds, wait_until, write
 
 HOSTS_DIR = Path(os.environ.get("GPUFLEET_HOSTS_DIR", "/var/lib/gpufleet-hosts"))
@@ -45,12 +46,13 @@ _BUSY = "another command changes the hosts; waiting for it"
 
 @dataclass(frozen=True)
 class RealHost:
-    """One host: its boards by product key, and how many NVSwitches they hang on."""
+    """One host: its boards by product key, how many NVSwitches they hang on, and its release of Debian."""
 
     name: str
     number: int
     gpus: tuple[str, ...]
     nvswitches: int = 0
+    suite: str = DEBIAN_SUITE
 
     @property
     def address(self) -> str:
@@ -85,44 +87,49 @@ HOSTS = (
     RealHost("bare-a100", 1, ("a100-sxm4-40gb",) * 2),
     RealHost("bare-h100", 2, ("h100-sxm5-80gb",) * 2, nvswitches=4),
 )
+# Started only by name (tests/hosts/on_demand has them in an inventory).
+ON_DEMAND = (RealHost("bare-a100-trixie", 3, ("a100-sxm4-40gb",) * 2, suite="trixie"),)
+_KNOWN = HOSTS + ON_DEMAND
 
 
 def by_name(name: str) -> RealHost:
-    for host in HOSTS:
+    for host in _KNOWN:
         if host.name == name:
             return host
-    raise LabError(f"No host is called {name!r}; there are {', '.join(host.name for host in HOSTS)}.")
+    raise LabError(f"No host is called {name!r}; there are {', '.join(host.name for host in _KNOWN)}.")
 
 
-def build() -> None:
+def build(hosts: Iterable[RealHost]) -> None:
     """What the hosts are made of; of the cluster's parts only the simulator and the container programs."""
     if not artifacts.parts_built():
         with locked(CACHE / ".build.lock", "another command is building; waiting for it"):
             artifacts.build_parts()
     with locked(CACHE / ".hosts-build.lock", "another command is building; waiting for it"):
-        rootfs.build_base_tree(realfiles.PACKAGES)
+        for suite in sorted({host.suite for host in hosts}):
+            rootfs.build_base_tree(realfiles.PACKAGES, suite)
         realfiles.build_programs_layer()
         packages.build()
 
 
 def up(names: list[str]) -> None:
     """Start what does not run, with fresh boards and an empty disk."""
-    build()
+    chosen = [by_name(name) for name in names] if names else list(HOSTS)
+    build(chosen)
     HOSTS_DIR.mkdir(parents=True, exist_ok=True)
     HOSTS_DIR.chmod(0o700)
     with locked(CACHE / ".hosts.lock", _BUSY):
         _ensure_bridge()
         _ensure_keys()
-        chosen = [by_name(name) for name in names] if names else list(HOSTS)
+        write(HOSTS_DIR / "fingerprint", packages.fingerprint())
         with ThreadPoolExecutor(max_workers=len(chosen)) as pool:
             list(pool.map(_ensure_running, chosen))
-    say(f"the hosts are up: ansible -i tests/hosts/inventory all -m ping, or ssh -i {SSH_KEY} ops@{HOSTS[0].address}")
+    say(f"the hosts are up: ansible -i tests/hosts/inventory all -m ping, or ssh -i {SSH_KEY} ops@{chosen[0].address}")
 
 
 def down() -> None:
     """End all and remove every trace."""
     with locked(CACHE / ".hosts.lock", _BUSY):
-        for host in HOSTS:
+        for host in _KNOWN:
             power_cut(host)
             leave(host)
         cgroups.remove(parent=CGROUP)
@@ -146,8 +153,8 @@ def reinstall(host: RealHost) -> None:
     for name in _DATA:
         (host.folder / "data" / name).mkdir(parents=True)
     # A boot long after this goes on with what the host was installed from.
-    write(host.parts, json.dumps({"lower": list(map(str, _layers())), "packages": str(packages.folder())}))
-    realfiles.write(host.folder / "files", host.name, host.address, host.gpus, host.nvswitches, SSH_KEY, host.folder)
+    write(host.parts, json.dumps({"lower": list(map(str, _layers(host))), "packages": str(packages.folder())}))
+    realfiles.write(host, SSH_KEY)
     start(host)
 
 
@@ -267,14 +274,14 @@ def _spec(host: RealHost, groups: list[str], fresh: bool) -> dict[str, Any]:
     }
 
 
-def _layers() -> list[Path]:
-    return [realfiles.programs_layer(), rootfs.base_tree(realfiles.PACKAGES)]
+def _layers(host: RealHost) -> list[Path]:
+    return [realfiles.programs_layer(), rootfs.base_tree(realfiles.PACKAGES, host.suite)]
 
 
 def _digest(host: RealHost) -> str:
     """Of all that a host is made from: another one means that it has to be made anew."""
     return digest_of(
-        [*map(str, _layers()), str(packages.folder()), realfiles.digest(), *host.gpus, str(host.nvswitches)]
+        [*map(str, _layers(host)), str(packages.folder()), realfiles.digest(), *host.gpus, str(host.nvswitches)]
     )
 
 
@@ -298,19 +305,19 @@ def _ensure_keys() -> None:
     SSH_KEY.parent.mkdir(parents=True, exist_ok=True)
     SSH_KEY.parent.chmod(0o700)
     lines = []
-    for key in (SSH_KEY, *(host.folder / "ssh_host_ed25519_key" for host in HOSTS)):
+    for key in (SSH_KEY, *(host.folder / "ssh_host_ed25519_key" for host in _KNOWN)):
         key.parent.mkdir(parents=True, exist_ok=True)
         if not key.with_suffix(".pub").exists():
             key.unlink(missing_ok=True)
             run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", key.parent.name, "-f", key)
-    for host in HOSTS:
+    for host in _KNOWN:
         kind, public, _ = (host.folder / "ssh_host_ed25519_key.pub").read_text().split()
         lines.append(f"{host.address},{host.name} {kind} {public}\n")
     write(KNOWN_HOSTS, "".join(lines))
 
 
 def status() -> None:
-    for host in HOSTS:
+    for host in _KNOWN:
         state = "on" if procs.load(host.record) is not None else "off"
         print(f"{host.name}  {host.address}  {state}{'' if not listens(host) else ', sshd answers'}")
 

@@ -31,18 +31,18 @@ _HOST_PROGRAMS = {
 }
 
 
-def base_tree(packages: tuple[str, ...] = HOST_PACKAGES) -> Path:
+def base_tree(packages: tuple[str, ...] = HOST_PACKAGES, suite: str = DEBIAN_SUITE) -> Path:
     """The Debian tree of a GPU host; made once per suite and package list."""
-    return CACHE / "base" / f"{DEBIAN_SUITE}-{digest_of([DEBIAN_SUITE, *packages])}"
+    return CACHE / "base" / f"{suite}-{digest_of([suite, *packages])}"
 
 
-def build_base_tree(packages: tuple[str, ...] = HOST_PACKAGES) -> None:
-    target = base_tree(packages)
+def build_base_tree(packages: tuple[str, ...] = HOST_PACKAGES, suite: str = DEBIAN_SUITE) -> None:
+    target = base_tree(packages, suite)
     if target.exists():
         return
-    with step(f"making the Debian {DEBIAN_SUITE} tree of the GPU hosts", 120), whole_folder(target) as scratch:
+    with step(f"making the Debian {suite} tree of the GPU hosts", 120), whole_folder(target) as scratch:
         run(
-            "nice", "debootstrap", "--variant=minbase", f"--include={','.join(packages)}", DEBIAN_SUITE, scratch,
+            "nice", "debootstrap", "--variant=minbase", f"--include={','.join(packages)}", suite, scratch,
             env={"LC_ALL": "C"}, whole_tree=True,
         )  # fmt: skip
         for leftover in (scratch / "var/cache/apt/archives").glob("*.deb"):
