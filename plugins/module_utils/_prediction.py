@@ -154,8 +154,7 @@ def _plugin_error(node: Sequence[Gpu], strategy: str, settings: Settings) -> str
         # GFD exits on such a node, so the label mps.capable that the MPS daemon's pod needs is missing.
         return "error checking MPS daemon health"
     # A CDI specification holds whole GPUs with MIG off and MIG devices, whatever the strategy announces.
-    # None is written where there is no GPU at all.
-    if settings.cdi and node and not mig_devices(node) and all(gpu.mig_enabled for gpu in node):
+    if settings.cdi and not mig_devices(node) and all(gpu.mig_enabled for gpu in node):
         return "invalid CDI Spec: invalid spec, no devices"
     return None
 

@@ -92,7 +92,7 @@ func start(ctx context.Context, values *options.Values) (_ *generation, err erro
 	if err != nil {
 		return nil, err
 	}
-	if answer.CDI && len(host.GPUs) > 0 {
+	if answer.CDI {
 		if err := writeSpec(made.library, values); err != nil {
 			return nil, fmt.Errorf("unable to create cdi spec file: %w", err)
 		}
