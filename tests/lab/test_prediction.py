@@ -236,8 +236,10 @@ class Node:
         error, codes = self.resources["error"], exit_codes(pod)
         try:
             if error:
+                # kubelet starts it again, in a container to which other GPUs may be given
+                errors = tuple(filter(None, (error, self.later["error"])))
                 said = [self.cluster.log(pod, previous=again)[-1:] for again in (True, False) if codes]
-                ended = codes == {1} and any(line.endswith(error) for line in chain(*said))
+                ended = codes == {1} and any(line.endswith(errors) for line in chain(*said))
                 return [] if ended else [f"the device plugin did not end with {error!r}: {codes} {said}"]
             log = self.cluster.log(pod)
         except urllib.error.HTTPError:  # its container is just being made
