@@ -18,6 +18,7 @@ const struct sim_product sim_products[] = {
 const unsigned sim_product_count = sizeof sim_products / sizeof *sim_products;
 
 const struct sim_product *sim_product(unsigned gpu) { return &sim_products[sim->gpu[gpu].product]; }
+unsigned sim_numa_node(unsigned gpu) { return gpu < 4 ? 0 : 1; }
 bool sim_mig_capable(unsigned gpu) { return sim_product(gpu)->max_instances > 0; }
 
 const struct sim_profile *sim_profile_by_id(unsigned gpu, unsigned id)

@@ -50,6 +50,16 @@ nvmlReturn_t nvmlDeviceGetMinorNumber(nvmlDevice_t device, unsigned *minor)
     *minor = handle_gpu(device);
     LEAVE(NVML_SUCCESS);
 }
+/* The device plugin asks where several whole GPUs of a node are to be chosen from. Links of NVLink are not simulated. */
+nvmlReturn_t nvmlDeviceGetTopologyCommonAncestor(nvmlDevice_t device, nvmlDevice_t other, nvmlGpuTopologyLevel_t *level)
+{
+    ENTER(gpu_of(device), 0);
+    NEED_GPU;
+    NEED(is_gpu(other), NVML_ERROR_INVALID_ARGUMENT);
+    if (device == other) *level = NVML_TOPOLOGY_INTERNAL;
+    else *level = sim_numa_node(handle_gpu(device)) == sim_numa_node(handle_gpu(other)) ? NVML_TOPOLOGY_NODE : NVML_TOPOLOGY_SYSTEM;
+    LEAVE(NVML_SUCCESS);
+}
 nvmlReturn_t nvmlDeviceGetBrand(nvmlDevice_t device, nvmlBrandType_t *brand)
 {
     ENTER(gpu_of(device), 0);

@@ -99,6 +99,7 @@ const struct sim_product *sim_product(unsigned gpu);
 const struct sim_profile *sim_profile_by_id(unsigned gpu, unsigned id);
 const struct sim_profile *sim_profile_by_index(unsigned gpu, unsigned index);
 const struct sim_compute_profile *sim_compute_profile(const struct sim_profile *profile, unsigned id);
+unsigned sim_numa_node(unsigned gpu); /* two sockets, as in an HGX or DGX */
 bool sim_mig_capable(unsigned gpu);
 bool sim_place_free(unsigned gpu, unsigned start, unsigned size);
 unsigned sim_instance_room(unsigned gpu, const struct sim_profile *profile);

@@ -82,7 +82,7 @@ static void pci(unsigned gpu)
     char folder[128];
     const struct sim_product *product = sim_product(gpu);
     snprintf(folder, sizeof folder, "sys/bus/pci/devices/0000:%02x:00.0", sim->gpu[gpu].bus);
-    const char *const values[][2] = {{"vendor", "0x10de"}, {"class", "0x030200"}, {"numa_node", gpu < 4 ? "0" : "1"}, {"enable", "1"},
+    const char *const values[][2] = {{"vendor", "0x10de"}, {"class", "0x030200"}, {"numa_node", sim_numa_node(gpu) ? "1" : "0"}, {"enable", "1"},
                                      {"subsystem_vendor", "0x0000"}, {"subsystem_device", "0x0000"}}; /* as NVML says here */
     for (unsigned n = 0; n < sizeof values / sizeof *values; n++) {
         FILE *stream = start("%s/%s", folder, values[n][0]);

@@ -8,6 +8,7 @@ import os
 import stat
 from pathlib import Path
 
+import pynvml
 import pytest
 from integration.simulator.conftest import MakeHost
 from integration.simulator.nvml_host import A100, H100, gpu
@@ -81,3 +82,15 @@ def test_device_nodes_are_there_for_what_exists(root: Path) -> None:
     for name, minor in (("nvidia0", 0), ("nvidia1", 1), ("nvidiactl", 255)):
         device = (root / "dev" / name).stat().st_rdev
         assert (os.major(device), os.minor(device)) == (195, minor)
+
+
+def test_where_two_gpus_meet_is_told_as_their_numa_nodes_are(make_host: MakeHost) -> None:
+    """The device plugin chooses among whole GPUs by it, and refuses the pod where it cannot ask."""
+    host = make_host(*[H100] * 8)
+
+    def common(one: int, other: int) -> int:
+        pair = (pynvml.nvmlDeviceGetHandleByIndex(index) for index in (one, other))
+        return int(pynvml.nvmlDeviceGetTopologyCommonAncestor(*pair))
+
+    levels = host.ask(lambda: (common(2, 2), common(0, 3), common(0, 4)))
+    assert levels == (pynvml.NVML_TOPOLOGY_INTERNAL, pynvml.NVML_TOPOLOGY_NODE, pynvml.NVML_TOPOLOGY_SYSTEM)
