@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks.figures import figure
 from integration.helm.helm_cluster import Cluster
-from integration.modules.simulated_host import BUILD, ROOT, SimulatedHost, build_simulator
+from integration.modules.simulated_host import BUILD, ROOT, SimulatedHost, build_simulator, own_etc
 from unit.kube_server import GFD, NAMESPACE, PLUGIN, node, pod
 
 from ansible_collections.gpufleet.mig.plugins.module_utils._checkpoint import checksum
@@ -144,9 +144,10 @@ class Fleet(Cluster):
         launches = self.folder / "launches"
         launches.write_text("")
         self.audit.write_text("")  # the server appends
+        mounts = f"mount -t tmpfs none /var/lib && {own_etc('/var/lib')}"
         done = subprocess.run(
             [
-                *("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /var/lib && exec "$@"', "sh"),
+                *("unshare", "--mount", "sh", "-c", f'{mounts} && exec "$@"', "sh"),
                 str(Path(sys.executable).with_name("ansible-playbook")),
                 *("-i", str(self._inventory(launches)), "gpufleet.mig.rollout"),
             ],

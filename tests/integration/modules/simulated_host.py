@@ -37,6 +37,12 @@ NOBODY = 65534
 Answer = dict[str, Any]
 
 
+def own_etc(folder: Path | str) -> str:
+    """Shell words for a mount namespace: what is written to /etc goes to this folder, and not to this machine."""
+    layers = f"lowerdir=/etc,upperdir={folder}/upper,workdir={folder}/work"
+    return f"mkdir -p {folder}/upper {folder}/work && mount -t overlay overlay -o {layers} /etc"
+
+
 @cache
 def build_simulator() -> Path:
     """The folder with the library and its programs, made where something is missing or old."""

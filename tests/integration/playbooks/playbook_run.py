@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from integration.modules.simulated_host import SimulatedHost
+from integration.modules.simulated_host import SimulatedHost, own_etc
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -44,7 +44,7 @@ def play(
     simulated: SimulatedHost | None = None,
     **everywhere: Any,
 ) -> Run:
-    """Run gpufleet.mig.PLAYBOOK, or a file; what it would leave in /var/lib stays in a mount of its own."""
+    """Run gpufleet.mig.PLAYBOOK, or a file; what it would leave in /var/lib and /etc stays in mounts of its own."""
     inventory = folder / "inventory.yml"
     inventory.write_text(json.dumps({"all": {"hosts": hosts, "vars": everywhere}}))
     output = folder / "output"
@@ -61,7 +61,8 @@ def play(
         str(inventory),
         playbook if playbook.endswith(".yml") else f"gpufleet.mig.{playbook}",
     ]
-    alone = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /var/lib && exec "$@"', "sh"] if simulated else []
+    own = f'mount -t tmpfs none /var/lib && {own_etc("/var/lib")} && exec "$@"'
+    alone = ["unshare", "--mount", "sh", "-c", own, "sh"] if simulated else []
     done = subprocess.run(
         [*alone, *ansible, "-e", f"mig_plan_output={output}", *options],
         capture_output=True,

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
-from integration.modules.simulated_host import BUILD, ROOT, SimulatedHost, build_simulator
+from integration.modules.simulated_host import BUILD, ROOT, SimulatedHost, build_simulator, own_etc
 
 
 class Fleet:
@@ -32,17 +32,18 @@ class Fleet:
         self.write()
 
     def write(self) -> None:
-        """The inventory file. A wrapper is the hosts' Python: it gives each its simulated driver and /var/lib."""
+        """The inventory file. A wrapper is the hosts' Python: it gives each its simulated driver, /var/lib and /etc."""
         entries = {}
         for name, host in self.hosts.items():
             wrapper = self.folder / f"python-{name}"
             (host.folder / "var-lib").mkdir(exist_ok=True)
             files = host.folder / "root"  # of `simctl files`, where a test had them made
             alone = f"{ROOT}/tests/simulator/enter.sh {files}" if files.exists() else "unshare --mount"
+            mounts = f"mount --bind {host.folder / 'var-lib'} /var/lib && {own_etc(host.folder / 'etc')}"
             wrapper.write_text(
                 "#!/bin/sh\n"
                 f"export NVML_SIM_STATE={host.state} LD_LIBRARY_PATH={BUILD} PATH={BUILD}:$PATH\n"
-                f"exec {alone} sh -c 'mount --bind {host.folder / 'var-lib'} /var/lib && exec \"$@\"' "
+                f"exec {alone} sh -c '{mounts} && exec \"$@\"' "
                 f'sh {sys.executable} "$@"\n'
             )
             wrapper.chmod(0o755)
