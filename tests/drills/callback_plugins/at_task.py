@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
@@ -44,4 +45,5 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._done = True
         command = os.environ["DRILL_COMMAND"]
         self._display.display(f"DRILL: {task.get_name()} {when}: {command}")
+        sys.stdout.flush()  # what Ansible has printed into a pipe so far would be lost with a killed process
         subprocess.run(["sh", "-c", command], check=True, env={**os.environ, "PLAYBOOK": str(os.getpid())})
