@@ -62,7 +62,7 @@ artifact: venv ## collection artifact in build/, installed into an empty folder 
 molecule: lab-up ## scenarios none, single, mixed and change on the lab
 	$(STEP)
 	tools/molecule.sh
-molecule-hosts: hosts-up ## scenarios host_bare, host_upgrade and host_reboot on hosts with systemd
+molecule-hosts: lab-up hosts-up ## scenarios host_* on hosts with systemd, one of them a node of the lab's cluster
 	$(STEP)
 	tools/molecule.sh hosts
 drills-quick: lab-up

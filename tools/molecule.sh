@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH" ANSIBLE_CONFIG="$PWD/ansible.cfg" ANSIBLE_HOST_PATTERN_MISMATCH=error
 scenarios=("$@")
 [ ${#scenarios[@]} -gt 0 ] || scenarios=(none single mixed change)
-[ "${scenarios[*]}" != hosts ] || scenarios=(host_bare host_upgrade host_reboot)
+[ "${scenarios[*]}" != hosts ] || scenarios=(host_bare host_reboot host_refresh host_pending host_swap host_upgrade host_power_cut)
 state=$(mktemp -d)
 trap 'rm -rf "$state"' EXIT
 for scenario in "${scenarios[@]}"; do

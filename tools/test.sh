@@ -5,6 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 SECONDS=0
+export GPUFLEET_TEST_RUN=$$ # what `make lab-down` finds the steps by where this script was killed
 logs=$(mktemp -d)
 finish() { # process groups: with all their children
   for job in $(jobs -p); do kill -- "-$job" 2>/dev/null || true; done

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab.gpufleet_lab import artifacts, realhosts
+from lab.gpufleet_lab import realhosts
 from lab.gpufleet_lab.settings import LabError
 from lab.gpufleet_lab.shell import wait_until
 
@@ -123,15 +123,6 @@ class Host:
                 return False  # sshd has ended already, or does not answer yet
 
         wait_until(started, f"{self.host.name}: booted again", 90, every_s=0.2)
-
-    def swap_boards(self, *boards: dict[str, Any]) -> None:
-        """Other boards in the slots of a host that is off."""
-        specification = self.folder / "boards.json"
-        specification.write_text(json.dumps({"gpus": boards}))
-        state = self.host.folder / "data/proc-driver/nvidia-sim/state"
-        subprocess.run(
-            [str(artifacts.simulator() / "simctl"), "--state", str(state), "init", str(specification)], check=True
-        )
 
     def instances(self) -> list[str]:
         """Profile and place of all GPU instances, as the board itself knows them."""

@@ -117,7 +117,8 @@ def test_a_board_of_another_model(laid_out: LaidOut) -> None:
     host = laid_out(A100)
     uuids = host.sh("nvidia-smi --query-gpu=uuid --format=csv,noheader").split()
     realhosts.power_cut(host.host)
-    host.swap_boards({"product": "a100-sxm4-40gb", "uuid": uuids[0], "mig": "enabled"}, {"product": "a100-sxm4-80gb"})
+    first = {"product": "a100-sxm4-40gb", "uuid": uuids[0], "mig": "enabled"}
+    realhosts.swap(host.host, [first, {"product": "a100-sxm4-80gb"}])
     host.start()
     assert host.listed() == [one for one in STANDS[A100] if one.startswith("0 ")]
     assert host.modes() == ["Enabled", "Disabled"]

@@ -64,7 +64,7 @@ def inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class Untouched:
-    """What stands at hosts, nodes and publishers; kubelet's heartbeats do not count."""
+    """What stands at hosts, nodes and publishers; what the kubelet says of nodes and pods by itself does not count."""
 
     def __init__(self) -> None:
         for host in DEMO_HOSTS:
@@ -79,7 +79,9 @@ class Untouched:
             seen = (meta["labels"], meta["annotations"], node["spec"], node["status"]["allocatable"])
             found[f"node {meta['name']}"] = seen
         for pod in kubectl_json("get", "pods", "-A")["items"]:
-            found[f"pod {pod['metadata']['name']}"] = (pod["metadata"]["uid"], pod["metadata"]["resourceVersion"])
+            meta = pod["metadata"]
+            marks = ("uid", "generation", "labels", "annotations", "finalizers", "deletionTimestamp")
+            found[f"pod {meta['name']}"] = ({mark: meta.get(mark) for mark in marks}, pod["spec"])
         return found
 
 

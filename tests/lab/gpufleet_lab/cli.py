@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import signal
@@ -31,6 +32,9 @@ from . import (
 from .console import say, step
 from .settings import HOSTS, KUBECONFIG, LOCK, RUN_DIR, HostSpec, LabError, host_by_name
 from .shell import locked
+
+_TEST_RUN = "GPUFLEET_TEST_RUN"
+"""tools/test.sh gives it to all its steps. A step outlives a script that is killed (SIGKILL), and would start labs."""
 
 
 def _chosen(names: list[str]) -> list[HostSpec]:
@@ -95,7 +99,8 @@ def down() -> None:
 
 
 def down_all() -> None:
-    """The cluster, its hosts, the labs beside it, and the hosts that are none of it."""
+    """The cluster, its hosts, the labs beside it, the hosts that are none of it, and a `make test` that goes on."""
+    procs.end_marked(_TEST_RUN)
     down()
     if not os.environ.get(beside.WITHIN):
         beside.down()
@@ -112,6 +117,7 @@ def _real_hosts(arguments: argparse.Namespace) -> None:
         "start": realhosts.start,
         "powercut": realhosts.power_cut,
         "reinstall": realhosts.reinstall,
+        "swap": lambda host: realhosts.swap(host, json.loads(arguments.boards)["gpus"]),
         "supply": realhosts.supply,
     }
     for name in arguments.names:
@@ -165,8 +171,10 @@ def _parser() -> argparse.ArgumentParser:
     host.add_argument("operation", choices=["start", "stop", "powercut"])
     host.add_argument("name")
     real = commands.add_parser("hosts", help="hosts with systemd and without a driver, apart from the cluster")
-    real.add_argument("operation", choices=["up", "down", "status", "join", "start", "powercut", "reinstall", "supply"])
+    operations = ["up", "down", "status", "join", "start", "powercut", "reinstall", "swap", "supply"]
+    real.add_argument("operation", choices=operations)
     real.add_argument("names", nargs="*", metavar="HOST")
+    real.add_argument("--boards", help="for swap: what simctl init takes, as JSON")
     execute = commands.add_parser("exec", help="run a command on a host: exec NAME -- COMMAND")
     execute.add_argument("name")
     execute.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND")

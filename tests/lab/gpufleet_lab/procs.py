@@ -49,6 +49,31 @@ def load(path: Path) -> Init | None:
     return init if init.alive() else None
 
 
+def end_marked(variable: str) -> None:
+    """End every process that has the variable in the environment that it was started with; not where we have it too."""
+    if variable in os.environ:
+        return
+    mark = f"{variable}=".encode()
+
+    def marked(pid: int) -> bool:
+        try:
+            words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            return False
+        return start_time(pid) is not None and any(word.startswith(mark) for word in words)
+
+    def ended() -> bool:
+        pids = [pid for pid in (int(path.name) for path in Path("/proc").glob("[0-9]*")) if marked(pid)]
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        return not pids
+
+    wait_until(ended, f"end of all processes with {variable}", 30, every_s=0.05)
+
+
 def end_group(name: str, record: Path, grace_s: float = 0, parent: str = CGROUP) -> None:
     """End process 1 (politely first when `grace_s`), then whatever is left in the control group, then the group.
 

@@ -158,6 +158,15 @@ def reinstall(host: RealHost) -> None:
     start(host)
 
 
+def swap(host: RealHost, boards: list[dict[str, Any]]) -> None:
+    """Other boards in the slots of a host that is off, as simctl init takes them."""
+    if procs.load(host.record) is not None:
+        raise LabError(f"{host.name} is on.")
+    write(host.folder / "boards.json", json.dumps({"gpus": boards}))
+    state = host.folder / "data/proc-driver/nvidia-sim/state"
+    run(str(artifacts.simulator() / "simctl"), "--state", str(state), "init", str(host.folder / "boards.json"))
+
+
 def joined(host: RealHost) -> Path:
     """This file says that the host was made a node of the cluster."""
     return host.folder / "joined"
