@@ -72,7 +72,7 @@ def _text_of(host: Part) -> list[str]:
             if part["changes"]:
                 lines += [gpu_title(part), *(f"  {line}" for line in _text_of_gpu(part))]
         if still(host):
-            lines.append(f"{still(host)}: as before")
+            lines.append(still(host))
     if host["pods"]:
         lines.append(f"pods that must move: {', '.join(host['pods'])}")
     if host["status"] in (*DETAILED, "unpublished"):
@@ -129,7 +129,7 @@ def _markdown_of(host: Part) -> list[str]:
             if part["changes"]:
                 lines += ["", *_markdown_of_gpu(part)]
         if still(host):
-            lines += ["", f"{still(host)}: as before."]
+            lines += ["", f"{still(host)}."]
     return [line for number, line in enumerate(lines) if line or (number and lines[number - 1])]
 
 

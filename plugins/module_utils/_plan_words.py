@@ -137,9 +137,12 @@ def _inside(instance: Part) -> str:
 
 
 def still(host: Part) -> str:
-    """GPU 1, 3-7: which GPUs of a host that changes stay as they are; "" where none does."""
+    """GPU 1, 3-7: as before. Which GPUs of a host that changes stay as they are; "" where none does."""
     indices = [part["index"] for part in host["gpus"] if not part["changes"]]
-    return f"GPU {ranges(indices)}" if indices else ""
+    if not indices:
+        return ""
+    anew = ", their instances made anew" if host["driver"] and host["driver"]["in_turn"] else ""
+    return f"GPU {ranges(indices)}: as before{anew}"
 
 
 def resource_line(key: str, sides: Mapping[str, Any]) -> str:

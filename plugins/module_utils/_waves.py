@@ -31,7 +31,7 @@ def read_waves(raw: Any, total: int) -> list[int]:
     or where one is lower than another of its kind before it.
     """
     if isinstance(raw, (str, bytes, Mapping)) or not isinstance(raw, Sequence) or not raw:
-        raise MigError(f'mig_waves is a list of gates such as [1, "10%", "100%"], not {raw!r}.')
+        raise MigError(f'mig_waves is a list of gates such as [1, "10%", "100%"], not {raw!r}. Nothing was changed.')
     highest = {"": 0, "%": 0}
     gates: list[int] = []
     for gate in raw:
@@ -39,7 +39,7 @@ def read_waves(raw: Any, total: int) -> list[int]:
         if number < highest[unit]:
             raise MigError(
                 f"mig_waves counts what is done in all, so it cannot go down from {highest[unit]}{unit} to {gate}: "
-                "write the gates in rising order."
+                "write the gates in rising order. Nothing was changed."
             )
         highest[unit] = number
         done = min(total, -(-total * number // 100) if unit else number)
@@ -53,10 +53,16 @@ def read_waves(raw: Any, total: int) -> list[int]:
 def _read(gate: Any) -> tuple[int, str]:
     found = None if isinstance(gate, (bool, float)) else _GATE.fullmatch(str(gate).strip())
     if found is None:
-        raise MigError(f'mig_waves has {gate!r}, which is neither a number of nodes nor a share such as "10%".')
+        raise MigError(
+            f'mig_waves has {gate!r}, which is neither a number of nodes nor a share such as "10%". '
+            "Nothing was changed."
+        )
     number, unit = int(found[1]), found[2]
     if number == 0 or (unit and number > 100):
-        raise MigError(f"mig_waves has {gate!r}; a gate is at least one node, or more than 0% and at most 100%.")
+        raise MigError(
+            f"mig_waves has {gate!r}; a gate is at least one node, or more than 0% and at most 100%. "
+            "Nothing was changed."
+        )
     return number, unit
 
 

@@ -111,6 +111,17 @@ class Host:
         realhosts.power_cut(self.host)
         self.start(before)
 
+    def restored_before_containerd(self) -> None:
+        """Of this boot: the unit changed something, and layout and CDI specification were there for the runtime."""
+        unit = "gpufleet-mig.service"
+        assert self.shown(unit, "ActiveState", "Result") == ["active", "success"]
+        assert "changed" in self.journal(unit)
+        (begun,) = self.shown("containerd", "ExecMainStartTimestampMonotonic")
+        assert int(self.shown(unit, "ActiveEnterTimestampMonotonic")[0]) <= int(begun)
+        # The device files of an instance may be others after a boot, and containers get those that the file names.
+        assert self.sh("nvidia-ctk --quiet cdi generate | cmp - /etc/cdi/nvidia.yaml") == ""
+        assert int(self.shown("gpufleet-cdi", "ExecMainExitTimestampMonotonic")[0]) <= int(begun)
+
     def start(self, before: str = "") -> None:
         realhosts.start(self.host)
         self._wait_started(before)

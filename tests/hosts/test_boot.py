@@ -69,14 +69,7 @@ def test_a_reboot_takes_instances_and_they_are_back_before_the_container_runtime
     for again in (host.reboot, host.power_cycle):
         again()
         assert host.listed() == STANDS[name]
-        assert host.shown(UNIT, "ActiveState", "Result") == ["active", "success"]
-        assert "changed" in host.journal(UNIT)
-        (restored,) = host.shown(UNIT, "ActiveEnterTimestampMonotonic")
-        (begun,) = host.shown("containerd", "ExecMainStartTimestampMonotonic")
-        assert int(restored) <= int(begun)
-        # The device files of an instance may be others after a boot, and containers get those that the file names.
-        assert host.sh("nvidia-ctk --quiet cdi generate | cmp - /etc/cdi/nvidia.yaml") == ""
-        assert int(host.shown("gpufleet-cdi", "ExecMainExitTimestampMonotonic")[0]) <= int(begun)
+        host.restored_before_containerd()
         print(f"{name}, {again.__name__}: {seconds(host):.2f} s from the unit's start to the layout restored")
     assert host.sh("systemctl --failed --no-legend") == ""
 

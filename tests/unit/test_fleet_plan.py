@@ -315,6 +315,7 @@ def test_a_driver_that_is_replaced_makes_its_node_one_that_changes() -> None:
     )
     assert said in read
     assert said in markdown(plan)
+    assert "as before, their instances made anew" in read
     assert "2 hosts: 1 to change, 1 as wanted. Nothing was touched." in read
     assert "Drivers: 1 replaced when the turn of the node comes, 0 at once." in read
 
