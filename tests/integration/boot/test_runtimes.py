@@ -138,3 +138,17 @@ def test_a_unit_that_does_not_run_is_not_started_and_a_default_runtime_is_its_ow
     refused = play(host, container_toolkit_default_runtime=True)
     assert refused.code == 2
     assert "set default-runtime to nvidia in /etc/rancher/rke2/config.yaml" in " ".join(refused.printed.split())
+
+
+@pytest.mark.full
+def test_a_runtime_that_its_start_did_not_find_is_an_error_that_says_where_to_look(host: RoleHost) -> None:
+    """As long as the role waits for the file: a minute."""
+    has(host, *HOSTS["k3s agent"])  # and the toolkit's program lies nowhere in its PATH
+    failed = play(host)
+    assert (failed.code, started(host)) == (2, ["k3s-agent"])
+    said = " ".join(failed.printed.split())
+    assert "k3s-agent.service was restarted, and /var/lib/rancher/k3s/agent/etc/containerd/config.toml names no runtime" in said
+    assert "`journalctl -u k3s-agent.service` there says what it found" in said
+    installs(host)
+    mended = play(host)
+    assert (mended.code, started(host)) == (0, ["k3s-agent"] * 2), mended.printed
