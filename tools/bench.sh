@@ -5,7 +5,7 @@
 # fails or misses its target.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export PYTHONPATH="$PWD/.tree:$PWD/tests" ANSIBLE_CONFIG="$PWD/ansible.cfg"
+export PATH="$PWD/.venv/bin:$PATH" PYTHONPATH="$PWD/.tree:$PWD/tests" ANSIBLE_CONFIG="$PWD/ansible.cfg"
 figures=$(mktemp)
 trap 'rm -f "$figures"' EXIT
 

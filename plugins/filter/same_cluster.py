@@ -15,6 +15,8 @@ description:
   - One inventory may hold several clusters. Hosts with the same C(mig_kubeconfig) and C(mig_kube_context) are nodes of
     one; hosts with C(mig_kubernetes=false) are in none.
   - Roles ask the API of a cluster once for all its nodes, from the first host of this list.
+  - The fact C(gpufleet_clusters) of localhost, where a play has set it with P(gpufleet.mig.clusters#filter), spares
+    looking at the variables of all hosts again.
 positional: host, hostvars
 options:
   _input:

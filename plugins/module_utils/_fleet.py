@@ -16,19 +16,30 @@ SHOWN_PROBLEMS = 5
 HEADINGS = ("NODE", "GPU", "MODEL", "MIG", "INSTANCES (memory slices)")
 
 
+def clusters(hostvars: Mapping[str, Any], hosts: Iterable[str]) -> dict[str, list[str]]:
+    """[mig_kubeconfig, mig_kube_context] of each host, [] of one in no cluster (mig_kubernetes false)."""
+    return {name: _cluster(hostvars[name]) for name in hosts}
+
+
 def same_cluster(hostvars: Mapping[str, Any], hosts: Iterable[str], host: str) -> list[str]:
-    """Those of `hosts` that are nodes of the cluster of `host`: the same mig_kubeconfig and mig_kube_context.
+    """Those of `hosts` that are nodes of the cluster of `host`; none where that is in no cluster.
 
-    Hosts with mig_kubernetes false are in no cluster; for such a host the list is empty.
+    What the fact gpufleet_clusters of localhost says (`clusters`) is not looked up again: that is slow, and of all
+    hosts for all hosts it is what a run on a large fleet would mostly do.
     """
-    mine = _cluster(hostvars[host])
-    return [] if mine is None else [name for name in hosts if _cluster(hostvars[name]) == mine]
+    known = hostvars["localhost"].get("gpufleet_clusters") or {} if "localhost" in hostvars else {}
+    mine = _identity(known, hostvars, host)
+    return [name for name in hosts if _identity(known, hostvars, name) == mine] if mine else []
 
 
-def _cluster(variables: Mapping[str, Any]) -> tuple[str, str] | None:
+def _identity(known: Mapping[str, list[str]], hostvars: Mapping[str, Any], host: str) -> list[str]:
+    return known[host] if host in known else _cluster(hostvars[host])
+
+
+def _cluster(variables: Mapping[str, Any]) -> list[str]:
     if str(variables.get("mig_kubernetes", True)).lower() in ("false", "no", "0", "off"):
-        return None
-    return str(variables.get("mig_kubeconfig") or ""), str(variables.get("mig_kube_context") or "")
+        return []
+    return [str(variables.get("mig_kubeconfig") or ""), str(variables.get("mig_kube_context") or "")]
 
 
 def fleet_table(reports: Sequence[Mapping[str, Any]]) -> str:

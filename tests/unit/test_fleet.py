@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.gpufleet.mig.plugins.module_utils._fleet import fleet_table, same_cluster
+from ansible_collections.gpufleet.mig.plugins.module_utils._fleet import clusters, fleet_table, same_cluster
 
 HOSTVARS: dict[str, dict[str, Any]] = {
     "gpu-01": {"mig_kubeconfig": "prod"},
@@ -25,6 +25,36 @@ def test_hosts_share_a_cluster_by_kubeconfig_and_context() -> None:
 def test_a_host_outside_kubernetes_is_in_no_cluster() -> None:
     assert same_cluster(HOSTVARS, HOSTVARS, "slurm-1") == []
     assert same_cluster(HOSTVARS, HOSTVARS, "slurm-2") == []
+
+
+class Looked(dict[str, dict[str, Any]]):
+    """Variables of hosts as Ansible gives them, each looked up at a price."""
+
+    def __init__(self, variables: dict[str, dict[str, Any]]) -> None:
+        super().__init__(variables)
+        self.at: list[str] = []
+
+    def __getitem__(self, host: str) -> dict[str, Any]:
+        self.at.append(host)
+        return super().__getitem__(host)
+
+
+def test_what_a_play_has_found_out_once_is_not_looked_up_for_every_host() -> None:
+    known = clusters(HOSTVARS, HOSTVARS)
+    assert known == {
+        "gpu-01": ["prod", ""],
+        "gpu-02": ["prod", ""],
+        "gpu-03": ["prod", "other"],
+        "slurm-1": [],
+        "slurm-2": [],
+    }
+    hostvars = Looked({**HOSTVARS, "localhost": {"gpufleet_clusters": known}})
+    for host in HOSTVARS:
+        assert same_cluster(hostvars, HOSTVARS, host) == same_cluster(HOSTVARS, HOSTVARS, host)
+    assert set(hostvars.at) == {"localhost"}
+    # A host that the play did not know then.
+    hostvars["gpu-09"] = {"mig_kubeconfig": "prod"}
+    assert same_cluster(hostvars, hostvars, "gpu-09") == ["gpu-01", "gpu-02", "gpu-09"]
 
 
 def gpu(index: int, mode: str = "disabled", instances: list[dict[str, Any]] | None = None) -> dict[str, Any]:

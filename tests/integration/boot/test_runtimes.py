@@ -147,7 +147,10 @@ def test_a_runtime_that_its_start_did_not_find_is_an_error_that_says_where_to_lo
     failed = play(host)
     assert (failed.code, started(host)) == (2, ["k3s-agent"])
     said = " ".join(failed.printed.split())
-    assert "k3s-agent.service was restarted, and /var/lib/rancher/k3s/agent/etc/containerd/config.toml names no runtime" in said
+    assert (
+        "k3s-agent.service was restarted, and /var/lib/rancher/k3s/agent/etc/containerd/config.toml names no runtime"
+        in said
+    )
     assert "`journalctl -u k3s-agent.service` there says what it found" in said
     installs(host)
     mended = play(host)
