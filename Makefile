@@ -82,7 +82,7 @@ test-fast: venv ## under a minute: lint, types, unit tests and a sample of the r
 test-full: test ## with the exhaustive sweeps
 	$(PYTEST) tests/unit tests/integration -m full -n 2
 	$(PYTEST) tests/lab tests/drills -m full
-	$(PYTEST) tests/hosts -m full
+	$(PYTEST) tests/hosts
 	@$(MAKE) --no-print-directory molecule-hosts
 bench: venv ## print the figures (ratios within one run on this machine)
 	@tools/bench.sh

@@ -49,20 +49,21 @@ POLICY = {
 
 
 class Fleet(Cluster):
-    """An API server with many nodes. Three of them are simulated hosts with running pods."""
+    """An API server with many nodes. Some of them are simulated hosts with running pods."""
 
-    def __init__(self, folder: Path, size: int) -> None:
+    def __init__(self, folder: Path, size: int, ours: int = len(OURS)) -> None:
         super().__init__(folder)
+        self.ours = [f"gpu-{number:04}" for number in range(ours)]
         self.audit = folder / "audit.log"
         policy = folder / "policy.json"
         policy.write_text(json.dumps(POLICY))
         self.serve(f"--audit-policy-file={policy}", f"--audit-log-path={self.audit}", "--audit-log-mode=blocking")
-        self.cut: dict[str, bool] = dict.fromkeys(OURS, False)
-        self.hosts = {name: SimulatedHost(folder / name, ["h100-sxm5-80gb"] * 8) for name in OURS}
+        self.cut: dict[str, bool] = dict.fromkeys(self.ours, False)
+        self.hosts = {name: SimulatedHost(folder / name, ["h100-sxm5-80gb"] * 8) for name in self.ours}
         self.call("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
         with ThreadPoolExecutor(max_workers=8) as pool:
             list(pool.map(self._add_node, [f"gpu-{number:04}" for number in range(size)]))
-        for name in OURS:
+        for name in self.ours:
             self._start_pods(name)
         threading.Thread(target=self._play_kubelets, daemon=True).start()
 
@@ -83,7 +84,7 @@ class Fleet(Cluster):
         wanted["spec"].pop("volumes", None)
         folder = f"/api/v1/namespaces/{wanted['metadata']['namespace']}/pods"
         made: dict[str, Any] = self.call("POST", folder, wanted)
-        if wanted["spec"]["nodeName"] in OURS:  # of the others nobody asks how their pods are
+        if wanted["spec"]["nodeName"] in self.ours:  # of the others nobody asks how their pods are
             status = {key: value for key, value in wanted["status"].items() if key != "containerStatuses"}
             self.call("PATCH", f"{folder}/{made['metadata']['name']}/status", {"status": status}, MERGE)
         return made
@@ -118,7 +119,7 @@ class Fleet(Cluster):
         """Pods that are deleted go; publishers come back, and then the node offers what its GPUs are cut into."""
         while not self._stop.wait(0.1):
             try:
-                for name in OURS:
+                for name in self.ours:
                     for one in self.call("GET", f"/api/v1/pods?fieldSelector=spec.nodeName={name}")["items"]:
                         if one["metadata"].get("deletionTimestamp"):
                             self._end(name, one["metadata"])
@@ -164,7 +165,7 @@ class Fleet(Cluster):
 
     def _inventory(self, launches: Path) -> Path:
         hosts: dict[str, Any] = {}
-        for name in (*OURS, "localhost"):
+        for name in (*self.ours, "localhost"):
             wrapper = self.folder / f"python-{name}"
             simulated = f"NVML_SIM_STATE={self.folder / name}/nvml.state LD_LIBRARY_PATH={BUILD} PATH={BUILD}:$PATH"
             wrapper.write_text(
@@ -174,7 +175,7 @@ class Fleet(Cluster):
             )
             wrapper.chmod(0o755)
             hosts[name] = {"ansible_connection": "local", "ansible_python_interpreter": str(wrapper)}
-        for name in OURS:
+        for name in self.ours:
             hosts[name]["mig_layout"] = CUT if self.cut[name] else HALVES
             hosts[name]["mig_kubelet_dir"] = str(self.folder / name / "kubelet")
         everywhere = {
