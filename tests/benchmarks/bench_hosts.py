@@ -3,16 +3,21 @@
 """What a host costs that is right: modules that each role starts on it, and site.yml beside as many ping modules.
 
 Needs the hosts with systemd (make hosts-up); without them, it says so and measures nothing. The host's Python counts
-the modules: nothing of the collection counts itself.
+the modules: nothing of the collection counts itself. What Ansible itself does for a task, also for one that it skips,
+is most of the whole run, and is shown beside it.
 """
 
 from __future__ import annotations
 
 import base64
+import json
+import os
+import re
 import statistics
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.figures import figure
@@ -22,26 +27,52 @@ from lab.gpufleet_lab import realhosts
 NAME = "bare-h100"
 LAYOUT = [{"gpus": "all", "instances": [{"profile": "1g.10gb", "start": 6}, {"profile": "3g.40gb", "start": 0}]}]
 LIMITS = {"mig": 2, "driver": 8, "container_toolkit": 8}
+MODULES = r"gpufleet[.]mig[.].*|ansible[.]builtin[.]ping"
 RUNS = 3
+ASSERTS = 100
 TIMES_PINGS = 2
 FOLDER = "/run/gpufleet-bench"
 COUNTING = f'#!/bin/sh\necho >> {FOLDER}/starts\nexec /usr/bin/python3 "$@"\n'
 
 
-def counted(host: Host, *roles: str, playbook: str = "") -> tuple[int, float]:
-    """Modules started on the host by a run that changes nothing, and its seconds."""
+@dataclass(frozen=True)
+class Run:
+    """A run that changed nothing: modules started on the host, their seconds, and those of the whole run."""
+
+    starts: int
+    modules_s: float
+    whole_s: float
+
+
+def run(host: Host, *roles: str, playbook: str = "") -> Run:
     host.sh(f": > {FOLDER}/starts")
+    lines = host.folder / "seconds"
+    lines.write_text("")
     begun = time.perf_counter()
-    run = host.play(*roles, playbook=playbook, ansible_python_interpreter=f"{FOLDER}/python3")
-    seconds = time.perf_counter() - begun
-    if run.changed:
-        raise SystemExit(f"{roles or playbook} changed {run.changed} things on a host that is right:\n{run.output}")
-    return int(host.sh(f"wc -l < {FOLDER}/starts")), seconds
+    done = host.play(*roles, playbook=playbook, ansible_python_interpreter=f"{FOLDER}/python3")
+    whole = time.perf_counter() - begun
+    if done.changed:
+        raise SystemExit(f"{roles or playbook} changed {done.changed} things on a host that is right:\n{done.output}")
+    tasks = [json.loads(line) for line in lines.read_text().splitlines()]
+    modules = [one["seconds"] for one in tasks if re.fullmatch(MODULES, one["action"])]
+    return Run(int(host.sh(f"wc -l < {FOLDER}/starts")), sum(modules), whole)
 
 
-def median(host: Host, playbook: str) -> tuple[int, float]:
-    runs = [counted(host, playbook=playbook) for _ in range(RUNS)]
-    return runs[0][0], statistics.median(seconds for _starts, seconds in runs)
+def median(host: Host, playbook: str) -> Run:
+    runs = [run(host, playbook=playbook) for _ in range(RUNS)]
+    return Run(
+        runs[0].starts,
+        statistics.median(one.modules_s for one in runs),
+        statistics.median(one.whole_s for one in runs),
+    )
+
+
+def tasks(host: Host, name: str, words: str, count: int) -> str:
+    """A playbook of as many tasks."""
+    file = host.folder / name
+    lines = "\n".join(f"    - {words}" for _ in range(count))
+    file.write_text(f"- hosts: {NAME}\n  gather_facts: false\n  tasks:\n{lines}\n")
+    return str(file)
 
 
 def main() -> int:
@@ -56,19 +87,24 @@ def main() -> int:
         words = base64.b64encode(COUNTING.encode()).decode()
         host.sh(f"mkdir -p {FOLDER} && echo {words} | base64 -d > {FOLDER}/python3 && chmod 755 {FOLDER}/python3")
 
-        good = True
+        os.environ.update(
+            ANSIBLE_CALLBACK_PLUGINS=str(Path(__file__).parent / "callback_plugins"),
+            ANSIBLE_CALLBACKS_ENABLED="task_seconds",
+            TASK_SECONDS=str(host.folder / "seconds"),
+        )
+        say, good = "host that is right", True
         for role, limit in LIMITS.items():
-            starts, _seconds = counted(host, role)
-            good &= figure(f"converged host: modules that role {role} starts on it", starts, "", limit)
-        starts, whole = median(host, "site.yml")
-        figure("converged host: modules that site.yml starts on it", starts, "")
-        pings = host.folder / "pings.yml"
-        tasks = "\n".join("    - ansible.builtin.ping:" for _ in range(starts))
-        pings.write_text(f"- hosts: {NAME}\n  gather_facts: false\n  tasks:\n{tasks}\n")
-        _starts, as_many = median(host, str(pings))
-        figure(f"converged host: {starts} pings, median of {RUNS}", as_many, "s")
-        figure(f"converged host: site.yml, median of {RUNS}", whole, "s")
-        good &= figure("converged host: site.yml / as many pings", whole / as_many, "", TIMES_PINGS)
+            good &= figure(f"{say}: modules that role {role} starts on it", run(host, role).starts, "", limit)
+        site = median(host, "site.yml")
+        pings = median(host, tasks(host, "pings.yml", "ansible.builtin.ping:", site.starts))
+        asserts = median(host, tasks(host, "asserts.yml", "ansible.builtin.assert: {that: true}", ASSERTS))
+        figure(f"{say}: modules that site.yml starts on it", site.starts, "")
+        figure(f"{say}: these modules, median of {RUNS}", site.modules_s, "s")
+        figure(f"{say}: as many pings, median of {RUNS}", pings.modules_s, "s")
+        good &= figure(f"{say}: these modules / as many pings", site.modules_s / pings.modules_s, "", TIMES_PINGS)
+        figure(f"{say}: whole run of site.yml, median of {RUNS}", site.whole_s, "s")
+        figure(f"{say}: whole run of site.yml / whole run of as many pings", site.whole_s / pings.whole_s, "")
+        figure(f"{say}: whole run of {ASSERTS} asserts, which start no module", asserts.whole_s, "s")
     return 0 if good else 1
 
 
