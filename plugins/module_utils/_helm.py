@@ -8,6 +8,7 @@ Flags whose meaning changed between 3 and 4 (--wait, --atomic, --force) are not 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -62,12 +63,16 @@ class Release:
 
 @dataclass(frozen=True)
 class ChartSource:
-    """Where a chart comes from: a directory, a .tgz, an oci:// reference, a URL, or a name in ``repo``."""
+    """Where a chart comes from: a directory, a .tgz, an oci:// reference, a URL, or a name in ``repo``.
+
+    ``checksum``: sha256:HEX of its archive.
+    """
 
     reference: str
     repo: str | None = None
     version: str | None = None
     plain_http: bool = False
+    checksum: str | None = None
 
     def __str__(self) -> str:
         return self.reference + (f" {self.version}" if self.version else "") + (f" of {self.repo}" if self.repo else "")
@@ -88,6 +93,23 @@ class ChartSource:
                 "give a path, an oci:// reference, or repo with the chart's name."
             )
         return None
+
+    def check(self, path: Path) -> None:
+        """MigError where the archive at `path` has another checksum."""
+        if not self.checksum:
+            return
+        if not re.fullmatch(r"sha256:[0-9a-f]{64}", self.checksum):
+            raise MigError(
+                f"checksum is {self.checksum!r}; write sha256: and 64 hexadecimal digits. Nothing was changed."
+            )
+        if path.is_dir():
+            raise MigError(
+                f"Chart {self} is a directory, which has no checksum: give its archive (helm package), or leave "
+                "checksum out. Nothing was changed."
+            )
+        found = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+        if found != self.checksum:
+            raise MigError(f"Chart {self} has {found}, wanted is {self.checksum}. Nothing was changed.")
 
 
 class Helm:
@@ -205,10 +227,12 @@ class Helm:
         )
 
     def fetch(self, source: ChartSource, folder: Path) -> Path:
-        """The chart as a path on this machine, downloaded into ``folder`` where it is remote."""
-        path = source.local
-        if path is not None:
-            return path
+        """The chart as a path on this machine, downloaded into ``folder`` where it is remote; its checksum holds."""
+        path = source.local or self._pull(source, folder)
+        source.check(path)
+        return path
+
+    def _pull(self, source: ChartSource, folder: Path) -> Path:
         tagged = re.search(r"(:[^/]+|@sha256:[0-9a-f]+)$", source.reference.partition("://")[2])
         if not source.version and not tagged and not source.reference.endswith(".tgz"):
             raise MigError(f"Chart {source}: give version, so that each run installs the same chart.")

@@ -54,6 +54,12 @@ options:
       - Exact version of the chart. Required where the chart is fetched, so that each run installs the same one.
       - A local chart of another version is refused.
     type: str
+  checksum:
+    description:
+      - C(sha256:) and the SHA-256 in hexadecimal of the chart's archive. An archive with another one is refused before
+        anything of it is used, wherever it came from.
+      - A chart directory has none and is refused.
+    type: str
   plain_http:
     description: Fetch the chart from a registry that speaks HTTP only.
     type: bool
@@ -173,6 +179,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "chart": {"type": "str"},
     "repo": {"type": "str"},
     "version": {"type": "str"},
+    "checksum": {"type": "str"},
     "plain_http": {"type": "bool", "default": False},
     "values": {"type": "dict", "default": {}},
     "secret_values": {"type": "dict", "default": {}, "no_log": True},
@@ -196,7 +203,9 @@ def main() -> None:
     check = module.check_mode
     source = None
     if params["chart"]:
-        source = ChartSource(params["chart"], params["repo"], params["version"], params["plain_http"])
+        source = ChartSource(
+            params["chart"], params["repo"], params["version"], params["plain_http"], params["checksum"]
+        )
     wanted = _release.Wanted(
         name=params["name"],
         namespace=params["namespace"],

@@ -255,4 +255,4 @@ def test_the_guard_goes(guarded: Host) -> None:
     assert host.sh(f"{left} || true") == ""
     host.play("mig", mig_boot_guard=True)
     host.play("mig", mig_state="absent")
-    assert host.sh("find /etc/systemd /etc/gpufleet-mig /usr/local/lib/gpufleet-mig -name *gpufleet* || true") == ""
+    assert host.sh("find /etc/systemd /etc/gpufleet-mig /usr/local/lib/gpufleet-mig -name gpufleet-mig* || true") == ""

@@ -127,6 +127,22 @@ def test_repository(release: Release, repository: str) -> None:
     assert f"Chart sample 2.0.0 of {repository} cannot be fetched" in answer["msg"]
 
 
+def test_a_chart_with_another_checksum_is_refused_wherever_it_came_from(
+    release: Release, repository: str, archive: Path
+) -> None:
+    right = f"sha256:{hashlib.sha256(archive.read_bytes()).hexdigest()}"
+    wrong = f"sha256:{'0' * 64}"
+    fetched: dict[str, Any] = {"chart": "sample", "repo": repository, "version": "1.0.0"}
+    sources: list[dict[str, Any]] = [fetched, {"chart": str(archive)}, {"chart": f"{repository}/sample-1.0.0.tgz"}]
+    for source in sources:
+        answer = release(**source, checksum=wrong)
+        assert f"has {right}, wanted is {wrong}. Nothing was changed." in answer["msg"]
+    assert release.cluster.find(f"/api/v1/namespaces/{release.namespace}") is None
+    assert "which has no checksum" in release(checksum=right)["msg"]
+    assert "64 hexadecimal digits" in release(**fetched, checksum=right[7:])["msg"]
+    four_steps(release, **fetched, checksum=right)
+
+
 def test_url_of_an_archive(release: Release, repository: str) -> None:
     four_steps(release, chart=f"{repository}/sample-1.0.0.tgz")
 
