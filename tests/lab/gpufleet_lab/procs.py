@@ -63,13 +63,7 @@ def end_marked(variable: str) -> None:
         return start_time(pid) is not None and any(word.startswith(mark) for word in words)
 
     def ended() -> bool:
-        pids = [pid for pid in (int(path.name) for path in Path("/proc").glob("[0-9]*")) if marked(pid)]
-        for pid in pids:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        return not pids
+        return _killed({pid for pid in (int(path.name) for path in Path("/proc").glob("[0-9]*")) if marked(pid)})
 
     wait_until(ended, f"end of all processes with {variable}", 30, every_s=0.05)
 
@@ -90,14 +84,18 @@ def end_group(name: str, record: Path, grace_s: float = 0, parent: str = CGROUP)
         os.kill(init.pid, signal.SIGKILL)
 
     def swept() -> bool:
-        pids = {pid for pid in cgroups.processes(name, parent) if start_time(pid) is not None}
-        for pid in pids:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        return not pids
+        return _killed({pid for pid in cgroups.processes(name, parent) if start_time(pid) is not None})
 
     wait_until(swept, f"end of all processes of {name}", 30, every_s=0.05)
     cgroups.remove(name, parent)
     record.unlink(missing_ok=True)
+
+
+def _killed(pids: set[int]) -> bool:
+    """Kill them; whether there was none to kill."""
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    return not pids
