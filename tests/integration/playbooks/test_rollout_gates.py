@@ -146,10 +146,7 @@ def test_a_run_that_cannot_begin_gives_the_lock_back(tmp_path: Path, api: Api, h
     assert free(api), run.printed
 
 
-@pytest.mark.full
-def test_of_two_clusters_none_stays_locked_where_one_cannot_begin(
-    tmp_path: Path, api: Api, host: SimulatedHost
-) -> None:
+def two_clusters(api: Api) -> dict[str, dict[str, Any]]:
     """By mistake both contexts lead to the same cluster: the lock that the first took refuses the second."""
     common = {
         **on_this_machine(),
@@ -159,9 +156,43 @@ def test_of_two_clusters_none_stays_locked_where_one_cannot_begin(
         "mig_install_plugin": False,
         "mig_layout": [{"gpus": 0, "instances": {"3g.40gb": 2}}],
     }
-    hosts = {"gpu-01": {**common, "mig_kube_context": "main"}, "gpu-02": {**common, "mig_kube_context": "other"}}
-    run = play(tmp_path, "rollout", hosts, simulated=host)
+    return {"gpu-01": {**common, "mig_kube_context": "main"}, "gpu-02": {**common, "mig_kube_context": "other"}}
+
+
+@pytest.mark.full
+def test_of_two_clusters_none_stays_locked_where_one_cannot_begin(
+    tmp_path: Path, api: Api, host: SimulatedHost
+) -> None:
+    run = play(tmp_path, "rollout", two_clusters(api), simulated=host)
     assert run.code == 2, run.printed
+    assert "Another roll-out holds the lock gpufleet-rollout in namespace kube-system" in words(run), run.printed
+    assert untouched(api, host)
+    assert free(api), run.printed
+
+
+@pytest.mark.full
+def test_a_second_roll_out_of_the_same_run_goes_by_nothing_of_the_first(
+    tmp_path: Path, api: Api, host: SimulatedHost
+) -> None:
+    """The first passes both nodes over and needs no lock. Then the labels go, and the second cannot begin."""
+    api.put(*(node(name, MANY, {"gpufleet.io/skip": "ticket-815"}) for name in ("gpu-01", "gpu-02")))
+    playbook = tmp_path / "twice.yml"
+    playbook.write_text(f"""
+- ansible.builtin.import_playbook: gpufleet.mig.rollout
+- hosts: all
+  gather_facts: false
+  tasks:
+    - ansible.builtin.uri:
+        url: "{api.url}/api/v1/nodes/{{{{ inventory_hostname }}}}"
+        method: PATCH
+        body: {{metadata: {{labels: {{gpufleet.io/skip: null}}}}}}
+        body_format: json
+        headers: {{Authorization: Bearer right, Content-Type: application/merge-patch+json}}
+- ansible.builtin.import_playbook: gpufleet.mig.rollout
+""")
+    run = play(tmp_path, str(playbook), two_clusters(api), simulated=host)
+    assert run.code == 2, run.printed
+    assert words(run).count("is left as it is") == 2, run.printed
     assert "Another roll-out holds the lock gpufleet-rollout in namespace kube-system" in words(run), run.printed
     assert untouched(api, host)
     assert free(api), run.printed
