@@ -40,6 +40,7 @@ def main() -> int:
     if not (LAB / "kubeconfig").exists():
         print("bench_rollout: the lab is not running (make demo): nothing was measured.", file=sys.stderr)
         return 0
+    play("site.yml", "--limit", NODE)
     apply = [str(LAB / "bin" / "kubectl"), "--kubeconfig", str(LAB / "kubeconfig"), "apply", "-f", "-"]
     subprocess.run(apply, input=json.dumps(workload(PODS)), text=True, check=True, capture_output=True)
     try:

@@ -14,7 +14,7 @@ import sys
 import time
 
 from benchmarks.figures import figure
-from lab.conftest import LAB
+from lab.conftest import LAB, play
 from lab.serving_lab import ask, client, prepare, remove, serve
 
 # kube-proxy draws lots for each connection: with so many for each replica chance alone stays well below the target.
@@ -34,6 +34,7 @@ def main() -> int:
     if not (LAB / "kubeconfig").exists():
         print("bench_serve: the lab is not running (make demo): nothing was measured.", file=sys.stderr)
         return 0
+    play("site.yml", "--limit", "a100-single")
     prepare()
     good = True
     try:
