@@ -14,6 +14,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+RUNTIMES = {
+    "k3s.service": "k3s",
+    "k3s-agent.service": "k3s",
+    "rke2-server.service": "rke2",
+    "rke2-agent.service": "rke2",
+    "crio.service": "crio",
+    "containerd.service": "containerd",
+    "docker.service": "docker",
+}
+"""Units that run containers, the most special first: k3s and RKE2 have a containerd of their own.
+
+Theirs: k3s and k3s-agent (k3s-io/k3s 0136cf258954, install.sh: k3s-NAME with INSTALL_K3S_NAME), rke2-server and
+rke2-agent (rancher/rke2 v1.36.0+rke2r1, bundle/lib/systemd/system); RKE2's tarball brings both of them to every host.
+"""
 _NVIDIA = "0x10de"
 _MODULES = ("nvidia", "nvidia_uvm", "nvidia_modeset", "nvidia_drm", "nouveau")
 _SECURE_BOOT = "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
@@ -37,8 +51,19 @@ def read(packages: Sequence[str], files: Sequence[str], units: Sequence[str]) ->
         "packages": _packages(packages),
         "initramfs_stale": any(_newer_than_initramfs(Path(path), kernel) for path in files),
         "files": {path: _text(Path(path), None) for path in files},
-        "units": _units(units),
+        "units": (found := _units(units)),
+        "container_runtimes": container_runtimes(found),
     }
+
+
+def container_runtimes(units: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Kind and unit of each container runtime among the units, the one in use first.
+
+    A unit that is only there may be that of another kind of node: one that runs comes first, then one that boots.
+    """
+    there = [units[name] for name in RUNTIMES if name in units]
+    ranked = sorted(there, key=lambda unit: 0 if unit["active"] else 1 if unit["enabled"] else 2)
+    return [{"kind": RUNTIMES[unit["name"]], "unit": unit["name"]} for unit in ranked]
 
 
 def _text(path: Path, otherwise: Any = "") -> Any:

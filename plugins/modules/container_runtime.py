@@ -20,19 +20,23 @@ author:
   - gpufleet.mig maintainers (@gpufleet)
 options:
   runtime:
-    description: The container runtime; V(none) leaves it alone and keeps the toolkit's O(settings) only.
+    description:
+      - The container runtime. V(none) leaves it alone and keeps the toolkit's O(settings) only; so do V(k3s) and
+        V(rke2), which write their files themselves and find NVIDIA's runtime when they start.
     type: str
-    choices: [containerd, crio, docker, none]
+    choices: [containerd, crio, docker, k3s, rke2, none]
     default: containerd
   config:
-    description: Its configuration file. Needed to configure a runtime.
+    description:
+      - Its configuration file, by default C(/etc/containerd/config.toml), C(/etc/crio/crio.conf) or
+        C(/etc/docker/daemon.json).
     type: path
   drop_in:
     description:
-      - A file of its own for what is added, which O(config) then includes; empty to write into O(config).
+      - A file of its own for what is added, which O(config) then includes; empty to write into O(config). By default
+        C(/etc/containerd/conf.d/99-nvidia.toml) or C(/etc/crio/crio.conf.d/99-nvidia.toml), and none for Docker.
       - containerd needs one.
     type: str
-    default: ""
   default_runtime:
     description: Use NVIDIA's runtime for containers that ask for none.
     type: bool
@@ -68,8 +72,7 @@ attributes:
 EXAMPLES = r"""
 - name: Add the runtime nvidia to containerd
   gpufleet.mig.container_runtime:
-    config: /etc/containerd/config.toml
-    drop_in: /etc/containerd/conf.d/99-nvidia.toml
+    runtime: containerd
     settings: {accept-nvidia-visible-devices-envvar-when-unprivileged: "false"}
   become: true
   register: runtime
@@ -105,10 +108,17 @@ from ansible_collections.gpufleet.mig.plugins.module_utils._toolkit import (
 )
 from ansible_collections.gpufleet.mig.plugins.module_utils._written import put
 
+USUAL = {
+    "containerd": ("/etc/containerd/config.toml", "/etc/containerd/conf.d/99-nvidia.toml"),
+    "crio": ("/etc/crio/crio.conf", "/etc/crio/crio.conf.d/99-nvidia.toml"),
+    "docker": ("/etc/docker/daemon.json", ""),
+}
+"""Where a runtime has its configuration, and what is added to it. Of others only the toolkit's settings are kept."""
+
 ARGUMENT_SPEC = {
-    "runtime": {"type": "str", "choices": ["containerd", "crio", "docker", "none"], "default": "containerd"},
+    "runtime": {"type": "str", "choices": [*USUAL, "k3s", "rke2", "none"], "default": "containerd"},
     "config": {"type": "path"},
-    "drop_in": {"type": "str", "default": ""},
+    "drop_in": {"type": "str"},
     "default_runtime": {"type": "bool", "default": False},
     "enable_cdi": {"type": "bool", "default": True},
     "settings": {"type": "dict", "default": {}},
@@ -118,18 +128,18 @@ ARGUMENT_SPEC = {
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=ARGUMENT_SPEC,
-        required_if=[("runtime", runtime, ["config"]) for runtime in ("containerd", "crio", "docker")],
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     given = module.params
+    runtime = given["runtime"] if given["runtime"] in USUAL else "none"
+    usual = USUAL.get(runtime, ("", ""))
+    config = given["config"] or usual[0]
+    drop_in = usual[1] if given["drop_in"] is None else given["drop_in"]
     memory = Memory(given["memory"])
     if given["state"] == "present" and module.check_mode and not installed():
         module.exit_json(
             changed=True,
-            written=[given["config"] or TOOLKIT_CONFIG],
-            restart=given["runtime"] != "none",
+            written=[TOOLKIT_CONFIG if runtime == "none" else config],
+            restart=runtime != "none",
             msg="nvidia-ctk is not installed yet",
         )
     try:
@@ -137,7 +147,7 @@ def main() -> None:
             wanted = memory.restored()
         else:
             wanted = configured(
-                given["runtime"], given["config"], given["drop_in"], {k: str(v) for k, v in given["settings"].items()},
+                runtime, config, drop_in, {k: str(v) for k, v in given["settings"].items()},
                 given["default_runtime"], given["enable_cdi"],
             )  # fmt: skip
     except (MigError, OSError) as error:

@@ -102,6 +102,14 @@ units:
   type: dict
   sample:
     nvidia-persistenced.service: {name: nvidia-persistenced.service, active: true, enabled: true, pids: [812]}
+container_runtimes:
+  description:
+    - Kind (V(containerd), V(crio), V(docker), V(k3s) or V(rke2)) and unit of each container runtime among O(units), the
+      one in use first.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{kind: containerd, unit: containerd.service}]
 """
 
 from ansible.module_utils.basic import AnsibleModule

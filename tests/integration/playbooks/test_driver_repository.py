@@ -24,12 +24,13 @@ PLAYBOOK = f"""
 - hosts: all
   connection: local
   gather_facts: false
-  vars_files: ["{ROOT}/roles/driver/defaults/main.yml", "{ROOT}/roles/driver/vars/main.yml"]
+  vars_files: ["{ROOT}/roles/driver/defaults/main.yml"]
   tasks:
-    - include_vars: "{ROOT}/roles/driver/vars/{{{{ driver_host.distribution.family }}}}.yml"
+    - include_vars: {{dir: "{ROOT}/roles/driver/vars/main"}}
     - copy:
-        content: "{{{{ [__driver_from, __driver_key, __driver_fingerprint, __driver_files[0][2]] | to_json }}}}"
+        content: "{{{{ [__driver_from, this.key, this.fingerprint, this.files[0][2]] | to_json }}}}"
         dest: "{{{{ folder }}}}/{{{{ inventory_hostname }}}}"
+      vars: {{this: "{{{{ __driver_family }}}}"}}
 """
 
 
