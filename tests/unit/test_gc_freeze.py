@@ -19,7 +19,7 @@ def thawed() -> Iterator[None]:
 
 
 def test_what_is_there_is_put_aside_and_the_value_passes(thawed: None) -> None:
-    held = [[]]
+    held: list[int] = []
     assert gc_freeze(held) is held
     assert gc.get_freeze_count() > 0
     assert not any(one is held for one in gc.get_objects())
