@@ -59,6 +59,7 @@ def test_a_new_pod_comes_in_the_gap(stays: tuple[str, str]) -> None:
 @pytest.mark.full
 def test_two_runs_at_once(stays: tuple[str, str], tmp_path: Path) -> None:
     """The second is refused, names the first, and touches nothing; the first ends as if alone."""
+    assert play("site.yml", "--limit", "a100-single").rc == 0  # the second has something to change, also on a new lab
     second = "ansible-playbook -i inventories/demo playbooks/rollout.yml --limit a100-single -e mig_layout=all-disabled"
     said = tmp_path / "second"
     result = rollout(at=EVICT, do=f"env -u DRILL_COMMAND {second} > {said} 2>&1; test $? -eq 2")
