@@ -121,6 +121,32 @@ def test_what_cannot_be_is_refused_before_anything_is_touched(bare: Bare) -> Non
 
 
 @pytest.mark.full
+def test_versions_and_keys_that_are_not_there_leave_what_is_held(bare: Bare) -> None:
+    """What is on hold stays so, or whatever upgrades the host would replace the driver under the running one."""
+    host = bare("bare-a100")
+    managed: dict[str, Any] = {"container_toolkit_manage": True}
+    host.play("driver", "container_toolkit", driver_version=OLD, **managed)
+    held = host.sh("apt-mark showhold").split()
+    assert {"nvidia-driver-cuda", "nvidia-container-toolkit"} <= set(held)
+
+    refused = host.play("driver", ok=False, driver_version="580.1.1")
+    assert f"{host.host.name}: driver 580.1.1 was not installed (no available installation" in " ".join(
+        refused.output.split()
+    )
+    assert host.sh("apt-mark showhold").split() == held
+    refused = host.play("driver", ok=False, driver_version=NEW, driver_key_fingerprint="0" * 40)
+    assert "is expected. Nothing was changed" in " ".join(refused.output.split())
+    refused = host.play("container_toolkit", ok=False, container_toolkit_version="1.99.0", **managed)
+    assert "the container runtime was left alone" in " ".join(refused.output.split())
+    assert host.sh("apt-mark showhold").split() == held
+    assert loaded(host) == OLD
+
+    host.play("driver", driver_version=NEW)
+    assert set(host.sh("apt-mark showhold").split()) == set(held)
+    assert host.sh("apt-get -s upgrade | grep -c ^Inst || true") == "0"
+
+
+@pytest.mark.full
 def test_a_run_that_failed_and_a_power_cut_are_mended_by_the_next_run(bare: Bare) -> None:
     host = bare("bare-a100")
     host.sh(
