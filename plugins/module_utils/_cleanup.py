@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) 2026 gpufleet.mig maintainers
-"""What is left on the nodes of a cluster when the collection is uninstalled, and taking it away."""
+"""What is left on the nodes of a cluster, of this collection and of pods that never ran, and taking it away."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.gpufleet.mig.plugins.module_utils import _ownership, _pods, _publishers
+from ansible_collections.gpufleet.mig.plugins.module_utils import _nodes, _ownership, _pods, _publishers
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
-from ansible_collections.gpufleet.mig.plugins.module_utils._kube import Kube, KubeError, node_path, pods_path
+from ansible_collections.gpufleet.mig.plugins.module_utils._kube import Kube, KubeError, node_path, pod_path, pods_path
 from ansible_collections.gpufleet.mig.plugins.module_utils._prediction import gfd_labels
 
-PARTS = ("strategy", "features", "marks")
+PARTS = ("strategy", "features", "marks", "refused_pods")
 TIMESTAMP_LABEL = "nvidia.com/gfd.timestamp"
 NFD_ANNOTATION = "nfd.node.kubernetes.io/feature-labels"
 """Where node feature discovery keeps which labels it has set."""
@@ -24,10 +24,11 @@ CONFLICTS = 10
 
 @dataclass
 class Left:
-    """What goes from one node: keys of labels and annotations; `patch` says it to the API, {} where nothing is left."""
+    """What goes from one node: keys of labels and annotations (as `patch` for the API), and namespace/name of pods."""
 
     labels: list[str] = field(default_factory=list)
     annotations: list[str] = field(default_factory=list)
+    pods: list[str] = field(default_factory=list)
     patch: dict[str, Any] = field(default_factory=dict)
 
 
@@ -66,10 +67,21 @@ def clean(
     Labels of feature discovery go only once no pod of it is there, which would set them again.
     """
     found = {name: _left(kube, name, parts) for name in names}
-    if dry:
-        return found
+    refused = _nodes.refused_pods(kube, names) if "refused_pods" in parts and names else {}
+    if not dry:
+        found = _take_away(kube, found, parts, namespace, timeout)
+        for pod in (pod for pods in refused.values() for pod in pods):
+            kube.delete(pod_path(pod["metadata"]["namespace"], pod["metadata"]["name"]), uid=pod["metadata"]["uid"])
+    for name, pods in refused.items():
+        found[name].pods = [_pods.full_name(pod) for pod in pods]
+    return found
+
+
+def _take_away(
+    kube: Kube, found: Mapping[str, Left], parts: Collection[str], namespace: str | None, timeout: float
+) -> dict[str, Left]:
     if any(_is_feature(key) for left in found.values() for key in left.labels):
-        _wait(kube, set(names), namespace, timeout)
+        _wait(kube, set(found), namespace, timeout)
     return {name: _clean(kube, name, parts, left) for name, left in found.items()}
 
 

@@ -203,12 +203,12 @@ def gpu_pods(kube: Kube, names: Iterable[str], also: Iterable[str] = ()) -> dict
     return found
 
 
-def refused_pods(kube: Kube, names: Iterable[str]) -> dict[str, list[str]]:
-    """namespace/name of the GPU pods on each node that the kubelet refused and that nobody removed."""
-    found: dict[str, list[str]] = {name: [] for name in names}
+def refused_pods(kube: Kube, names: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+    """GPU pods on each node that the kubelet refused and that nobody removed."""
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     alone = f",spec.nodeName={next(iter(found))}" if len(found) == 1 else ""
     for pod in kube.items(pods_path(None), fieldSelector=f"status.phase=Failed{alone}"):
         node = pod.get("spec", {}).get("nodeName")
         if node in found and _pods.is_refused(pod) and _pods.requests(pod, _publishers.PREFIX):
-            found[node].append(_pods.full_name(pod))
+            found[node].append(pod)
     return found

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: node_cleanup
-short_description: Take labels and annotations away that the publishers and roll-outs left on nodes
+short_description: Take away what publishers, roll-outs and reboots left on nodes
 version_added: "0.1.0"
 description:
-  - For uninstalling. A node that the cluster does not have has nothing left.
+  - For uninstalling, and for pods that a reboot left. A node that the cluster does not have has nothing left.
 author:
   - gpufleet.mig maintainers (@gpufleet)
 options:
@@ -28,9 +28,11 @@ options:
         nodes any more.
       - V(marks) are labels, annotations and the taint with the prefix C(gpufleet.io/). A node that a run left cordoned
         becomes schedulable or not, as that run found it.
+      - V(refused_pods) are GPU pods that the kubelet refused (phase C(Failed), reason C(UnexpectedAdmissionError)), as
+        it does after a reboot. They never ran, and nothing else removes them.
     type: list
     elements: str
-    choices: [strategy, features, marks]
+    choices: [strategy, features, marks, refused_pods]
     required: true
   namespace:
     description: Namespace of the publishers' pods. An empty string looks in all namespaces.
@@ -69,7 +71,7 @@ nodes:
   description: What was (in check mode, would be) taken away, per node name.
   returned: success
   type: dict
-  sample: {gpu-01: {labels: [nvidia.com/device-plugin.config], annotations: [gpufleet.io/target]}}
+  sample: {gpu-01: {labels: [nvidia.com/device-plugin.config], annotations: [gpufleet.io/target], pods: [shop/web-1]}}
 """
 
 from typing import Any
@@ -104,10 +106,17 @@ def main() -> None:
         )
     except MigError as error:
         module.fail_json(msg=str(error), **error.context)
-    before = [f"node {name}: {key}\n" for name, left in done.items() for key in [*left.labels, *left.annotations]]
+    before = [
+        f"node {name}: {what}\n"
+        for name, left in done.items()
+        for what in [*left.labels, *left.annotations, *(f"pod {pod}" for pod in left.pods)]
+    ]
     module.exit_json(
-        changed=any(left.patch for left in done.values()),
-        nodes={name: {"labels": left.labels, "annotations": left.annotations} for name, left in done.items()},
+        changed=any(left.patch or left.pods for left in done.values()),
+        nodes={
+            name: {"labels": left.labels, "annotations": left.annotations, "pods": left.pods}
+            for name, left in done.items()
+        },
         diff={"before": "".join(before), "after": ""},
     )
 

@@ -239,7 +239,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.gpufleet.mig.plugins.module_utils import _kube, _lock, _nodes, _progress
+from ansible_collections.gpufleet.mig.plugins.module_utils import _kube, _lock, _nodes, _pods, _progress
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 
 PUBLISHERS = ["nvidia-device-plugin", "gpu-feature-discovery"]
@@ -285,7 +285,7 @@ def main() -> None:
                 nodes[name]["pods"] = pods
         if params["refused"]:
             for name, refused in _nodes.refused_pods(kube, params["nodes"]).items():
-                nodes[name]["refused"] = refused
+                nodes[name]["refused"] = [_pods.full_name(pod) for pod in refused]
     except MigError as error:
         module.fail_json(msg=str(error), **error.context)
     elapsed = round(time.monotonic() - started, 1)

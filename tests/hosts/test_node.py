@@ -158,7 +158,15 @@ def test_pods_over_a_power_cut_without_the_guard(host: Host, deployment: Wait) -
         "UnexpectedAdmissionError"
     }
     deployment()
+    said = host.play(playbook="gpufleet.mig.verify")
+    assert " ".join(said.output.split()).count("stays as Failed: delete it (mig_clean_failed_pods)") == 2
     assert len(phases("Failed")) == 2
+    running = set(phases("Running"))
+    cleaned = host.play(playbook="site.yml", mig_clean_failed_pods=True)
+    assert cleaned.changed == 1
+    assert " ".join(cleaned.output.split()).count("(UnexpectedAdmissionError) and is removed") == 2
+    assert phases("Failed") == []
+    assert set(phases("Running")) == running
 
 
 def test_pods_over_a_power_cut_and_a_reboot_with_the_guard(guarded: Host, deployment: Wait) -> None:

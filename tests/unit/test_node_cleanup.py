@@ -78,6 +78,36 @@ def test_a_node_that_a_run_left_cordoned_becomes_as_it_was_found(api: Api, was: 
     assert on(api, "a") == ({}, {}, unschedulable)
 
 
+def test_pods_that_the_kubelet_refused_go(api: Api) -> None:
+    """Of these nodes and with devices only, and none that ran and failed."""
+    refused = {"phase": "Failed", "reason": "UnexpectedAdmissionError"}
+
+    def put(name: str, status: dict[str, str], resource: str = "nvidia.com/gpu", on: str = "a") -> str:
+        containers = [{"name": "main", "resources": {"limits": {resource: "1"}}}]
+        metadata = {"name": name, "namespace": "shop", "uid": name}
+        made = {"kind": "Pod", "metadata": metadata, "spec": {"nodeName": on, "containers": containers}}
+        api.put({**made, "status": status})
+        return path_of(made)
+
+    api.put(labelled("a", {CONFIG: "mixed"}, MARKS), node("b", {}))
+    goes = put("web", refused)
+    stays = [
+        put("ran", {"phase": "Failed", "reason": "Error"}),
+        put("cpu", refused, "cpu"),
+        put("elsewhere", refused, on="c"),
+        put("runs", {"phase": "Running"}),
+    ]
+    foretold = cleanup(api, "a", "b", "gone", parts=["refused_pods"], check=True)
+    assert not api.writes()
+    done = cleanup(api, "a", "b", "gone", parts=["refused_pods"])
+    assert foretold == done
+    assert (done["changed"], done["nodes"]["a"]["pods"], done["nodes"]["b"]["pods"]) == (True, ["shop/web"], [])
+    assert goes not in api.objects
+    assert set(stays) <= set(api.objects)
+    assert on(api, "a") == ({CONFIG: "mixed"}, MARKS, False)
+    assert cleanup(api, "a", parts=["refused_pods"])["changed"] is False
+
+
 def test_a_cordon_of_a_person_stays(api: Api) -> None:
     api.put(labelled("a", {}, MARKS, unschedulable=True))
     cleanup(api, "a", parts=ALL)
