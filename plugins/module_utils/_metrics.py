@@ -64,8 +64,17 @@ def keep(folder: str | None, name: str, text: str) -> list[str]:
         draft.chmod(0o644)
         draft.replace(target)
     except OSError as error:
-        return [
-            f"The metrics {target} cannot be written ({error}): make the folder of node_exporter's textfile collector, "
-            "or set mig_metrics_dir to it."
-        ]
+        return [_lost(target, str(error))]
     return []
+
+
+def missing(folder: str | None) -> list[str]:
+    """The same sentence beforehand, of a folder that is not there."""
+    return [_lost(Path(folder, LAYOUT_FILE), "no such folder")] if folder and not Path(folder).is_dir() else []
+
+
+def _lost(target: Path, why: str) -> str:
+    return (
+        f"{os.uname().nodename}: the metrics {target} cannot be written ({why}): make the folder of node_exporter's "
+        "textfile collector, or set mig_metrics_dir to it."
+    )

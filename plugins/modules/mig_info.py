@@ -28,6 +28,9 @@ options:
       - Folder of the kubelet, which has C(device-plugins/kubelet_internal_checkpoint).
       - By default that of kubeadm, k3s, RKE2, k0s or MicroK8s, whichever is there.
     type: path
+  metrics:
+    description: Folder of node_exporter's textfile collector. Nothing is written; a warning says where it is missing.
+    type: path
   files:
     description: Files whose digests are wanted too, so that a role needs no further look at the host.
     type: list
@@ -151,7 +154,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.gpufleet.mig.plugins.module_utils import _host, _pod_devices, _toolkit
+from ansible_collections.gpufleet.mig.plugins.module_utils import _host, _metrics, _pod_devices, _toolkit
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 from ansible_collections.gpufleet.mig.plugins.module_utils._gpu_reader import read_host
 from ansible_collections.gpufleet.mig.plugins.module_utils._nvml import Nvml
@@ -159,6 +162,7 @@ from ansible_collections.gpufleet.mig.plugins.module_utils._nvml import Nvml
 ARGUMENT_SPEC: dict[str, Any] = {
     "pod_devices": {"type": "bool", "default": False},
     "kubelet_dir": {"type": "path"},
+    "metrics": {"type": "path"},
     "files": {"type": "list", "elements": "path", "default": []},
 }
 
@@ -178,6 +182,8 @@ def main() -> None:
             extra["pod_devices"] = _pod_devices.read(reading.gpus, module.params["kubelet_dir"])
     except MigError as error:
         module.fail_json(msg=str(error), **error.context)
+    for sentence in _metrics.missing(module.params["metrics"]):
+        module.warn(sentence)
     module.exit_json(
         changed=False,
         gpus=reading.gpus,

@@ -91,10 +91,12 @@ def deployment() -> Iterator[Wait]:
     def wait() -> None:
         wait_until(lambda: len(phases("Running")) == 2, "both pods run", 120, every_s=0.3)
 
-    wait()
-    yield wait
-    kubectl("delete", "deployment", "on-boot", "--wait=true")
-    kubectl("delete", "pods", "-l", "app=on-boot", "--wait=true")
+    try:
+        wait()
+        yield wait
+    finally:
+        kubectl("delete", "deployment", "on-boot", "--wait=true")
+        kubectl("delete", "pods", "-l", "app=on-boot", "--wait=true")
 
 
 def pods() -> list[dict[str, Any]]:

@@ -61,8 +61,11 @@ def test_from_site_over_a_reboot_to_uninstall(host: RoleHost) -> None:
 
 
 def test_metrics_come_and_go_and_systemd_finds_nothing_wrong_with_the_units(host: RoleHost) -> None:
+    warned = host.play("plan", mig_layout=LAYOUT, mig_metrics_dir="/run/nowhere")
+    assert "gpufleet_mig_layout.prom cannot be written" in " ".join(warned.printed.split())
     run = host.play("site", mig_layout=LAYOUT, mig_metrics_dir="/run/metrics")
     assert run.code == 0, run.printed
+    assert "cannot be written" not in run.printed
     units = [UNIT, UNIT.replace("mig.service", "mig-metrics.service"), UNIT.replace("mig.service", "mig-metrics.timer")]
     real = shutil.which("systemd-analyze", path="/usr/bin:/bin")
     assert real, "systemd-analyze is needed (package systemd)"
