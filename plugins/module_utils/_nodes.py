@@ -203,6 +203,12 @@ def gpu_pods(kube: Kube, names: Iterable[str], also: Iterable[str] = ()) -> dict
     return found
 
 
+def others(kube: Kube, names: Iterable[str]) -> list[str]:
+    """Nodes beside these with the label by which the device plugin picks its configuration."""
+    labelled = kube.items("/api/v1/nodes", labelSelector=_publishers.CONFIG_LABEL)
+    return sorted({node["metadata"]["name"] for node in labelled} - set(names))
+
+
 def refused_pods(kube: Kube, names: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
     """GPU pods on each node that the kubelet refused and that nobody removed."""
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}

@@ -72,6 +72,12 @@ options:
     description: Also return the GPU pods of all namespaces that the kubelet refused and that nobody removed.
     type: bool
     default: false
+  others:
+    description:
+      - Also return which other nodes of the cluster the collection has configured. They would lose the device plugin
+        with its release.
+    type: bool
+    default: false
   topology_key:
     description: A label of the nodes, such as C(topology.kubernetes.io/zone), whose value is returned as C(zone).
     type: str
@@ -214,6 +220,11 @@ nodes:
       elements: str
       returned: always
       sample: ["node gpu-01: allocatable nvidia.com/mig-1g.10gb is 6, wanted is 7"]
+others:
+  description: Names of the cluster's other nodes with the label by which the device plugin picks its configuration.
+  type: list
+  elements: str
+  returned: with O(others)
 gpufleet:
   description: One entry per node for reports and progress.
   returned: always
@@ -256,6 +267,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "pods": {"type": "bool", "default": False},
     "pod_uids": {"type": "list", "elements": "str", "default": []},
     "refused": {"type": "bool", "default": False},
+    "others": {"type": "bool", "default": False},
     "topology_key": {"type": "str", "no_log": False},
     "timeout": {"type": "float", "default": 0},
     "fail_on_mismatch": {"type": "bool", "default": True},
@@ -286,6 +298,7 @@ def main() -> None:
         if params["refused"]:
             for name, refused in _nodes.refused_pods(kube, params["nodes"]).items():
                 nodes[name]["refused"] = [_pods.full_name(pod) for pod in refused]
+        found = {"others": _nodes.others(kube, params["nodes"])} if params["others"] else {}
     except MigError as error:
         module.fail_json(msg=str(error), **error.context)
     elapsed = round(time.monotonic() - started, 1)
@@ -302,7 +315,7 @@ def main() -> None:
             elapsed=elapsed,
             gpufleet=lines,
         )
-    module.exit_json(changed=False, nodes=nodes, elapsed=elapsed, gpufleet=lines)
+    module.exit_json(changed=False, nodes=nodes, elapsed=elapsed, gpufleet=lines, **found)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ version_added: "0.1.0"
 description:
   - Creates the RuntimeClass by which pods ask for a runtime of their node. One that is there with the same handler is
     left alone, whoever made it; its other settings stay.
+  - One that this module makes has the label C(app.kubernetes.io/managed-by=gpufleet.mig).
 author:
   - gpufleet.mig maintainers (@gpufleet)
 options:
@@ -26,7 +27,9 @@ options:
     type: str
     default: nvidia
   state:
-    description: V(absent) removes it.
+    description:
+      - V(absent) removes one that this module made, unless a pod of the cluster names it. Then it stays, with a
+        warning.
     type: str
     choices: [present, absent]
     default: present
@@ -56,10 +59,17 @@ handler: {description: The handler that the RuntimeClass has, returned: when O(s
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.gpufleet.mig.plugins.module_utils import _kube
+from ansible_collections.gpufleet.mig.plugins.module_utils import _kube, _pods
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
 
 _PATH = "/apis/node.k8s.io/v1/runtimeclasses"
+_OURS = {"app.kubernetes.io/managed-by": "gpufleet.mig"}
+
+
+def _user(kube: _kube.Kube, name: str) -> str | None:
+    """The first pod of the cluster that names the class and has not ended; it could not be made anew without it."""
+    pods = (pod for pod in kube.items(_kube.pods_path(None)) if pod["spec"].get("runtimeClassName") == name)
+    return next((_pods.full_name(pod) for pod in pods if not _pods.is_finished(pod)), None)
 
 
 def main() -> None:
@@ -74,7 +84,8 @@ def main() -> None:
     )
     name, handler = module.params["name"], module.params["handler"]
     body = {
-        "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": name}, "handler": handler,
+        "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass",
+        "metadata": {"name": name, "labels": _OURS}, "handler": handler,
     }  # fmt: skip
     try:
         kube = _kube.Kube(module.params["kubeconfig"], module.params["context"])
@@ -85,6 +96,12 @@ def main() -> None:
                 f"RuntimeClass {name} has handler {found['handler']}, {handler} is wanted, and Kubernetes does not "
                 "change it. Use another name, or delete the RuntimeClass when no pod uses it. Nothing was changed."
             )
+        if found and module.params["state"] == "absent":
+            changes = _OURS.items() <= (found["metadata"].get("labels") or {}).items()
+            user = _user(kube, name) if changes else None
+            if user:
+                changes = False
+                module.warn(f"RuntimeClass {name} stays: pod {user} names it.")
         if changes and not module.check_mode:
             if module.params["state"] == "present":
                 kube.create(_PATH, body)

@@ -255,6 +255,22 @@ def test_a_kubeconfig_that_is_of_no_use_before_the_kubelet_runs_is_refused(host:
     assert host.sh(f"systemd-analyze verify --man=no {units} 2>&1") == ""
 
 
+def test_gpus_are_not_taken_from_under_pods_that_are_idle(host: Host, deployment: Wait) -> None:
+    standing = host.instances()
+    uninstall: dict[str, Any] = {"playbook": "gpufleet.mig.uninstall", "mig_confirm_uninstall": True}
+    for more, words in (
+        ({"mig_uninstall_layout": True}, "mig_uninstall_layout takes them away"),
+        ({"driver_state": "absent"}, "driver_state: absent takes them away"),
+    ):
+        refused = host.play(ok=False, **uninstall, **more)
+        assert refused.rc == 2
+        said = " ".join(refused.output.split())
+        assert f"{NAME}: GPUs of it are given to default/on-boot-" in said
+        assert words in said
+    assert host.instances() == standing
+    assert offered() == SHOWN
+
+
 def test_the_guard_goes(guarded: Host) -> None:
     host = guarded
     left = (

@@ -73,9 +73,19 @@ def test_debian_13_from_a_bare_host_to_a_layout_that_comes_back(trixie: Host) ->
 def test_debian_13_gets_rid_of_it_all(trixie: Host) -> None:
     host = trixie
     host.play(**SITE)
-    host.play("mig", mig_state="absent", mig_uninstall_layout=True)
-    host.play("container_toolkit", container_toolkit_manage=True, container_toolkit_state="absent")
-    host.play("driver", driver_state="absent")
+    uninstall = {
+        **SITE,
+        "playbook": "gpufleet.mig.uninstall",
+        "mig_confirm_uninstall": True,
+        "mig_uninstall_layout": True,
+        "container_toolkit_state": "absent",
+        "driver_state": "absent",
+    }
+    assert host.play(check=True, **uninstall).changed > 0
+    assert host.listed() == STANDS
+    assert "nvidia-container-toolkit" in host.sh("apt-mark showhold")
+    said = host.play(**uninstall).output
+    assert f"The driver goes from {host.host.name}, which reboots." in said
     assert host.sh("dpkg-query -W | grep -e nvidia -e libcuda || true") == ""
     assert host.sh("find /etc -name *gpufleet* -not -path /etc/gpufleet-lab*") == ""
     assert host.sh("ls /sys/module") == "nouveau"

@@ -38,6 +38,10 @@ def test_nothing_is_left_and_site_brings_all_back(converged: PlayResult) -> None
     assert len(left()) > 2 * len(DEMO_HOSTS)
     try:
         yes = ("gpufleet.mig.uninstall", "-e", "mig_confirm_uninstall=true")
+        some = play(*yes, "--limit", "a100-none,h100-mixed", check=False)
+        assert some.rc == 2
+        assert "nvidia-device-plugin publishes for a100-mixed, a100-single too" in " ".join(some.output.split())
+        assert {host: allocatable(host) for host in DEMO_HOSTS} == offered
         play(*yes)
         assert left() == []
         assert {host: on_host(host, "nvidia-smi", "-L") for host in DEMO_HOSTS} == stood

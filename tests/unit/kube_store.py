@@ -259,8 +259,8 @@ def _selected(document: dict[str, Any], query: dict[str, str]) -> bool:
     """By the selectors that the modules use."""
     labels = document["metadata"].get("labels", {})
     for part in filter(None, query.get("labelSelector", "").split(",")):
-        key, _, value = part.partition("=")
-        if labels.get(key) != value:
+        key, asks_value, value = part.partition("=")
+        if key not in labels or (asks_value and labels[key] != value):
             return False
     fields = {
         "spec.nodeName": document["spec"].get("nodeName"),

@@ -54,6 +54,14 @@ def test_shows_every_nvidia_key_and_which_pod_is_which(api: Api) -> None:
     assert not api.writes()
 
 
+def test_other_nodes_that_are_configured(api: Api) -> None:
+    for name in ("c", "b", "a"):
+        api.put(node(name, {}, {CONFIG: "mixed"}))
+    api.put(node("bare", {}))
+    assert info(api, "a", others=True)["others"] == ["b", "c"]
+    assert "others" not in info(api, "a")
+
+
 def gpu_pod(name: str, on: str, count: int, *, namespace: str = "ml", **status: Any) -> dict[str, Any]:
     """A bare pod of a user with an init container and a limit, as the API server stores it."""
     amounts = {"cpu": "1", **({"nvidia.com/mig-1g.10gb": str(count)} if count else {})}

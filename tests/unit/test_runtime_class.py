@@ -35,6 +35,35 @@ def test_it_comes_once_and_goes_once(api: Api) -> None:
     assert not run_here("runtime_class", state="absent", **where)["changed"]
 
 
+def test_one_that_somebody_else_made_or_that_a_pod_names_stays(api: Api) -> None:
+    where: dict[str, Any] = {"kubeconfig": api.kubeconfig()}
+    api.put(
+        {
+            "apiVersion": "node.k8s.io/v1",
+            "kind": "RuntimeClass",
+            "metadata": {"name": "nvidia"},
+            "handler": "nvidia",
+        }
+    )
+    assert not run_here("runtime_class", **where)["changed"]
+    assert not run_here("runtime_class", state="absent", **where)["changed"]
+    assert PATH in api.objects
+    del api.objects[PATH]
+    run_here("runtime_class", **where)
+    pod = {
+        "kind": "Pod",
+        "metadata": {"namespace": "shop", "name": "web"},
+        "spec": {"nodeName": "a", "runtimeClassName": "nvidia", "containers": []},
+        "status": {"phase": "Running"},
+    }
+    api.put(pod)
+    kept = run_here("runtime_class", state="absent", **where)
+    assert (kept["changed"], kept["warnings"]) == (False, ["RuntimeClass nvidia stays: pod shop/web names it."])
+    api.put({**pod, "status": {"phase": "Succeeded"}})
+    assert run_here("runtime_class", state="absent", **where)["changed"]
+    assert PATH not in api.objects
+
+
 def test_another_handler_is_refused(api: Api) -> None:
     where: dict[str, Any] = {"kubeconfig": api.kubeconfig()}
     run_here("runtime_class", **where)
