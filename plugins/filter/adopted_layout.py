@@ -60,7 +60,7 @@ def adopted_layout(gpus: Any) -> list[dict[str, Any]]:
     try:
         return _adopt.adopted_layout(gpus)
     except MigError as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:

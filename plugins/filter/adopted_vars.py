@@ -74,7 +74,7 @@ def adopted_vars(gpus: Any, labels: Any = None) -> dict[str, Any]:
     try:
         return {"variables": _adopt.adopted_vars(gpus, labels), "left_out": _adopt.left_out(gpus)}
     except MigError as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:

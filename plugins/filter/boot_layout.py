@@ -58,7 +58,7 @@ def boot_layout(gpus: Any) -> dict[str, Any]:
     try:
         return _boot.boot_layout(gpus)
     except MigError as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:

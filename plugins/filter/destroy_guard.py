@@ -63,7 +63,7 @@ def destroy_guard(hosts: list[str], hostvars: Any) -> dict[str, Any]:
     try:
         return guard(plans, variables)
     except MigError as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:

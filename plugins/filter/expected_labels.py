@@ -111,7 +111,7 @@ def expected_labels(
             raise MigError("the labels need the facts of the host: give what gpufleet.mig.mig_info returns as host.")
         return _prediction.expected_labels(gpus, strategy, host, config)
     except MigError as error:
-        raise AnsibleFilterError(f"gpufleet.mig.expected_labels: {error}") from error
+        raise AnsibleFilterError(f"gpufleet.mig.expected_labels: {error}") from None
 
 
 class FilterModule:

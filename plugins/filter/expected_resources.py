@@ -122,7 +122,7 @@ def expected_resources(
     try:
         return _prediction.expected_resources(gpus, strategy, config)
     except MigError as error:
-        raise AnsibleFilterError(f"gpufleet.mig.expected_resources: {error}") from error
+        raise AnsibleFilterError(f"gpufleet.mig.expected_resources: {error}") from None
 
 
 class FilterModule:

@@ -225,7 +225,7 @@ def fleet_plan(
             clusters=answers,
         )
     except MigError as error:
-        raise AnsibleFilterError(f"gpufleet.mig.fleet_plan: {error}") from error
+        raise AnsibleFilterError(f"gpufleet.mig.fleet_plan: {error}") from None
     finally:
         if collecting:
             gc.enable()

@@ -85,7 +85,7 @@ def from_mig_parted(source: Any, config: str | None = None, file: str | None = N
     try:
         return _mig_parted.from_mig_parted(source, config, file)
     except MigError as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:

@@ -63,7 +63,7 @@ def gres_conf(gpus: Any, minors: str | None = None) -> dict[str, str]:
     try:
         return {"text": _slurm.gres_conf(gpus, minors), "gres": _slurm.gres(gpus)}
     except MigError as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:

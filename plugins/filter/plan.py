@@ -147,7 +147,7 @@ def plan(
     try:
         return plan_host(gpus, layout, layouts=layouts, unlisted=unlisted_gpus, stood=stood)
     except MigError as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:

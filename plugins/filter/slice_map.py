@@ -78,7 +78,7 @@ def slice_map(gpus: Any, after: Any = None) -> Any:
     try:
         pictures = _slice_map.slice_maps(before, later)
     except MigError as error:
-        raise AnsibleFilterError(f"gpufleet.mig.slice_map: {error}") from error
+        raise AnsibleFilterError(f"gpufleet.mig.slice_map: {error}") from None
     return pictures[0] if one else pictures
 
 

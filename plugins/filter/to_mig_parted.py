@@ -73,7 +73,7 @@ def to_mig_parted(layouts_by_name: Any, layouts: Mapping[str, Any] | None = None
     try:
         return _mig_parted.to_mig_parted(layouts_by_name, layouts)
     except MigError as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:
