@@ -31,6 +31,12 @@ def test_services_make_way_and_come_back(bare: Bare) -> None:
     host.play("mig", mig_layout=[{"gpus": 1, "mig": "disabled"}])
     assert host.sh("systemctl show -P MainPID nvidia-dcgm") == after
 
+    # It holds one of the instances that go now.
+    assert "nv-hostengine gi=" in host.simctl("show")
+    host.play("mig", mig_layout=[{"gpus": 0, "instances": {"3g.20gb": 2}}])
+    assert host.instances().count("3g.20gb start=0") == host.instances().count("3g.20gb start=4") == 1
+    assert host.sh("systemctl is-active nvidia-dcgm nvidia-persistenced") == "active\nactive"
+
 
 @pytest.mark.full
 def test_services_come_back_when_the_change_fails(bare: Bare) -> None:

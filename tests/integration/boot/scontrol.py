@@ -26,7 +26,12 @@ def main(words: list[str]) -> int:
         base = "ALLOCATED" if any(alive(pid) for pid in node["jobs"]) else "IDLE"
         state = f"{base}+DRAIN" if node["drained"] else base
         reason = f" Reason={node['reason']} [root@2026-11-25T12:00:00]" if node["reason"] else ""
-        print(f"NodeName={node['name']} Arch=x86_64 CPUAlloc=0 State={state} ThreadsPerCore=1 Gres=gpu:2{reason}")
+        slurmd = Path("/run/systemd/active/slurmd.service")
+        started = slurmd.stat().st_mtime_ns if slurmd.exists() else None
+        print(
+            f"NodeName={node['name']} Arch=x86_64 CPUAlloc=0 Gres=gpu:2 State={state} ThreadsPerCore=1 "
+            f"SlurmdStartTime={started}{reason}"
+        )
         return 0
     if words[:1] == ["update"] and settings.get("NodeName") == node["name"]:
         drain = {"DRAIN": True, "RESUME": False}[settings["State"]]

@@ -52,9 +52,13 @@ def test_a_job_ends_before_the_gpus_change_and_the_node_is_given_back(host: Role
     has(host)
     again = host.play("site", mig_layout=layout, **ON)
     assert (again.code, again.changed, state(host)["history"]) == (0, 0, []), again.printed
+    host.inside("sh", "-c", "echo AutoDetect=off > /run/gres.conf")
+    mended = host.play("site", mig_layout=layout, **ON)
+    assert (mended.code, state(host)["history"]) == (0, ["DRAIN", "RESUME"]), mended.printed
+    assert host.reads("/run/read").endswith("\nAutoDetect=nvml\n")
     has(host, drained=True, reason="gpufleet.mig failed at Have slurmd look again")
     finished = host.play("site", mig_layout=layout, **ON)
-    assert (finished.code, state(host)["history"]) == (0, ["RESUME"]), finished.printed
+    assert (finished.code, state(host)["history"][-1]) == (0, "RESUME"), finished.printed
 
 
 def test_a_job_that_does_not_end_leaves_the_gpus_and_the_node_drained_with_the_reason(host: RoleHost) -> None:
