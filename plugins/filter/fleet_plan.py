@@ -26,6 +26,7 @@ options:
         host that was read; C(unread) says why one was not.
       - C(mig_gpus) describes the GPUs of a host that was not read, a list of mappings with C(model) (a key or name of
         the product facts), C(count), and what stands there with C(mig) (V(enabled) or V(disabled)) and C(instances).
+      - C(boards) is RV(gpufleet.mig.gpu_host_info#module:gpus) of a host that has no driver yet.
       - C(layout), C(layouts), C(unlisted_gpus), C(mode_changes), C(strategy) and C(plugin_config) are the inventory's
         variables of these names without their prefix.
       - C(cluster) names the cluster that was asked about its node, as in O(clusters). C(feature_discovery) V(false)
@@ -115,7 +116,8 @@ _value:
           description: One sentence why it is refused, not planned or unpublished, else V(null).
           type: str
         source:
-          description: Where the GPUs are known from, V(hardware) or V(inventory); V(null) where they are not known.
+          description:
+            - Where the GPUs are known from, V(hardware), V(inventory) or V(bus); V(null) where they are not known.
           type: str
         notes:
           description: Sentences beside the plan.

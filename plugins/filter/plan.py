@@ -14,6 +14,7 @@ author:
 description:
   - Plans how the GPUs of one host get from the instances that stand to the wanted layout, with the fewest instances
     destroyed. The plan is exact and always the same for the same input.
+  - A layout that is wrong as written is not feasible; its sentence is the reason.
   - Nothing is touched. The filter needs no GPU, no driver and no cluster, only the list that M(gpufleet.mig.mig_info)
     returns.
   - Best means, in this order, the fewest busy instances destroyed, the fewest GPU instances and then compute instances
@@ -66,7 +67,9 @@ _value:
       description: Whether anything is to be done. V(false) where the plan is not feasible.
       type: bool
     reason:
-      description: Which GPU cannot, what is in the way, and the nearest layouts that fit. V(null) where feasible.
+      description:
+        - Which GPU cannot, what is in the way, and the nearest layouts that fit; or what is wrong in the layout as
+          written. V(null) where feasible.
       type: str
     differences:
       description: One sentence per GPU that is not as wanted, with what it has too much and what it lacks.
@@ -77,7 +80,7 @@ _value:
       description: Whether a mode change takes effect only after a reboot.
       type: bool
     gpus:
-      description: The plan of each GPU, by index.
+      description: The plan of each GPU, by index. Empty where the layout is wrong as written.
       type: list
       elements: dict
       contains:
@@ -128,7 +131,7 @@ from typing import Any, Callable
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
+from ansible_collections.gpufleet.mig.plugins.module_utils._errors import LayoutError
 from ansible_collections.gpufleet.mig.plugins.module_utils._planner import plan_host
 
 
@@ -139,15 +142,23 @@ def plan(
     unlisted_gpus: str = "keep",
     stood: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """See DOCUMENTATION. AnsibleFilterError carries the sentence for a layout that is wrong as written."""
+    """See DOCUMENTATION. AnsibleFilterError for a list that is none of GPUs."""
     if not isinstance(gpus, list) or not all(isinstance(gpu, Mapping) and "mig_mode" in gpu for gpu in gpus):
         raise AnsibleFilterError(
             "gpufleet.mig.plan works on the list of GPUs that gpufleet.mig.mig_info returns as gpus."
         )
     try:
         return plan_host(gpus, layout, layouts=layouts, unlisted=unlisted_gpus, stood=stood)
-    except MigError as error:
-        raise AnsibleFilterError(str(error)) from None
+    except LayoutError as error:
+        return {
+            "feasible": False,
+            "changed": False,
+            "reason": str(error),
+            "differences": [],
+            "gpus": [],
+            "reboot_required": False,
+            "after": gpus,
+        }
 
 
 class FilterModule:

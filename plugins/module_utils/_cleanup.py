@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.gpufleet.mig.plugins.module_utils import _nodes, _ownership, _pods, _publishers
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
-from ansible_collections.gpufleet.mig.plugins.module_utils._kube import Kube, KubeError, node_path, pod_path, pods_path
+from ansible_collections.gpufleet.mig.plugins.module_utils._kube import Kube, KubeError, node_path, pods_path
 from ansible_collections.gpufleet.mig.plugins.module_utils._prediction import gfd_labels
 
 PARTS = ("strategy", "features", "marks", "refused_pods")
@@ -67,13 +67,11 @@ def clean(
     Labels of feature discovery go only once no pod of it is there, which would set them again.
     """
     found = {name: _left(kube, name, parts) for name in names}
-    refused = _nodes.refused_pods(kube, names) if "refused_pods" in parts and names else {}
     if not dry:
         found = _take_away(kube, found, parts, namespace, timeout)
-        for pod in (pod for pods in refused.values() for pod in pods):
-            kube.delete(pod_path(pod["metadata"]["namespace"], pod["metadata"]["name"]), uid=pod["metadata"]["uid"])
-    for name, pods in refused.items():
-        found[name].pods = [_pods.full_name(pod) for pod in pods]
+    if "refused_pods" in parts and names:
+        for name, pods in _nodes.remove_refused(kube, names, dry=dry).items():
+            found[name].pods = [_pods.full_name(pod) for pod in pods]
     return found
 
 

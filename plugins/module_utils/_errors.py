@@ -22,3 +22,7 @@ class MigError(Exception):
 
 class LayoutError(MigError):
     """The wanted layout is wrong as written: it names what is not there, contradicts itself or cannot be read."""
+
+
+class NotKnownYet(LayoutError):
+    """The layout goes by something that only the driver tells, and the GPUs are known without it."""

@@ -9,11 +9,11 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.gpufleet.mig.plugins.module_utils._errors import LayoutError
+from ansible_collections.gpufleet.mig.plugins.module_utils._errors import LayoutError, NotKnownYet
 from ansible_collections.gpufleet.mig.plugins.module_utils._layout import shown
 from ansible_collections.gpufleet.mig.plugins.module_utils._planner import plan_host
 from ansible_collections.gpufleet.mig.plugins.module_utils._products import PRODUCTS
-from ansible_collections.gpufleet.mig.plugins.module_utils._profiles import facts_profiles
+from ansible_collections.gpufleet.mig.plugins.module_utils._profiles import facts_profiles, product_of
 
 Gpu = dict[str, Any]
 
@@ -45,6 +45,39 @@ def gpus_of(described: Any) -> list[Gpu]:
         count = _count(entry.get("count", 1), label)
         gpus += _as_described([_gpu(len(gpus) + at, product) for at in range(count)], entry, label)
     return gpus
+
+
+def gpus_on_bus(boards: Sequence[Mapping[str, Any]]) -> list[Gpu] | None:
+    """GPUs as the driver will show them, MIG off, from `gpus` of gpu_host_info; None where a board is not described.
+
+    NVML counts GPUs in the order of the PCI bus. Their uuid is None.
+    """
+    gpus: list[Gpu] = []
+    for index, board in enumerate(boards):
+        product = product_of({**board, "name": ""})
+        if product is None or not product["rows"] or len(facts_profiles(product)) < len(product["rows"]):
+            return None
+        gpus.append({**_gpu(index, product), **board})
+    return gpus or None
+
+
+def refusal(boards: Sequence[Mapping[str, Any]], layout: Any, layouts: Mapping[str, Any], unlisted: str) -> str | None:
+    """Why a host with these boards cannot have the layout whatever its driver, else None.
+
+    None as well where that is not known: a board that no fact describes, GPUs that are chosen by uuid, and a profile
+    that no fact has, which a driver newer than the facts may bring.
+    """
+    gpus = gpus_on_bus(boards)
+    if gpus is None:
+        return None
+    try:
+        plan = plan_host(gpus, layout, layouts=layouts, unlisted=unlisted)
+    except NotKnownYet:
+        return None
+    except LayoutError as error:
+        return None if "nearest" in error.context else str(error)
+    reason: str | None = plan["reason"]
+    return reason
 
 
 def product_named(model: Any, label: str) -> str:

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.gpufleet.mig.plugins.module_utils._by_hand import by_hand
-from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError
+from ansible_collections.gpufleet.mig.plugins.module_utils._errors import MigError, NotKnownYet
 from ansible_collections.gpufleet.mig.plugins.module_utils._gpu_plan import WAYS
-from ansible_collections.gpufleet.mig.plugins.module_utils._hardware import gpus_of
+from ansible_collections.gpufleet.mig.plugins.module_utils._hardware import gpus_of, gpus_on_bus
 from ansible_collections.gpufleet.mig.plugins.module_utils._holders import affected, holders
 from ansible_collections.gpufleet.mig.plugins.module_utils._host_driver import blocking, coming, until_it_comes
 from ansible_collections.gpufleet.mig.plugins.module_utils._planner import plan_host
@@ -69,6 +69,8 @@ def report(host: Host, cluster: Mapping[str, Any] | None = None) -> Report:
             found["reason"] = until_it_comes(found)
         else:
             _plan(_with_shown(host, cluster, found), gpus, found)
+    except NotKnownYet as error:
+        found.update(status="not_planned", reason=str(error))
     except MigError as error:
         found.update(status="refused", reason=str(error))
         if gpus is not None:
@@ -93,7 +95,7 @@ def _with_shown(host: Host, cluster: Mapping[str, Any] | None, found: Report) ->
 
 
 def _gpus(host: Host, found: Report) -> list[dict[str, Any]] | None:
-    """What was read wins; else what the inventory says of the hardware; else None, and the report says why."""
+    """What NVML says wins, else the inventory, else the PCI bus; else None, and the report says why."""
     unread = host.get("unread")
     if host.get("gpus") is not None:
         found["source"] = "hardware"
@@ -103,6 +105,12 @@ def _gpus(host: Host, found: Report) -> list[dict[str, Any]] | None:
         if unread:
             found["notes"].append(f"planned from mig_gpus, because the host could not be read: {unread}")
         return gpus_of(host["mig_gpus"])
+    gpus = gpus_on_bus(host.get("boards") or [])
+    if gpus is not None:
+        found["source"] = "bus"
+        if unread:
+            found["notes"].append(f"planned from the boards on its PCI bus, because {unread}")
+        return gpus
     if unread:
         found["reason"] = unread
     else:

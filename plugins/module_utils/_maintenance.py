@@ -17,6 +17,7 @@ from uuid import uuid4
 from ansible_collections.gpufleet.mig.plugins.module_utils import (
     _eviction,
     _lock,
+    _nodes,
     _ownership,
     _pods,
     _rights,
@@ -28,7 +29,6 @@ from ansible_collections.gpufleet.mig.plugins.module_utils._kube import (
     KubeError,
     KubeUnreachable,
     node_path,
-    pod_path,
 )
 from ansible_collections.gpufleet.mig.plugins.module_utils._maintenance_data import Options, Patch, Report, Wish
 
@@ -126,7 +126,8 @@ class Maintenance:
             return _ownership.restore(node, self._options.phase, wish.target, wish.made, wish.before)
 
         if self._options.clean_failed:
-            self._clean(wish.name, report)
+            report.cleaned = _nodes.remove_refused(self._kube, [wish.name], dry=self._options.dry)[wish.name]
+            report.changed = report.changed or bool(report.cleaned)
         self._change(wish.name, report, decide)
         if wish.made is not None and _ownership.kept(wish.made) is None:
             report.warnings.append(
@@ -148,14 +149,6 @@ class Maintenance:
             report.warnings.append(f"Node {wish.name} is marked as failed, but no Event could be written: {error}")
 
     # parts
-
-    def _clean(self, name: str, report: Report) -> None:
-        pods = NodePods(self._kube, name, self._options.pause).all()
-        report.cleaned = [pod for pod in pods if _pods.is_refused(pod) and _eviction.uses_gpu(pod)]
-        report.changed = report.changed or bool(report.cleaned)
-        for pod in () if self._options.dry else report.cleaned:
-            metadata = pod["metadata"]
-            self._kube.delete(pod_path(metadata["namespace"], metadata["name"]), uid=metadata["uid"])
 
     def _cordon(self, wish: Wish, report: Report) -> NodePods:
         """Cordon after the ownership check; the node's pods as they are once it is cordoned."""

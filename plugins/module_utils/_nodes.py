@@ -15,6 +15,7 @@ from ansible_collections.gpufleet.mig.plugins.module_utils._kube import (
     Kube,
     KubeUnreachable,
     node_path,
+    pod_path,
     pods_path,
 )
 from ansible_collections.gpufleet.mig.plugins.module_utils._watch import Watched
@@ -217,4 +218,13 @@ def refused_pods(kube: Kube, names: Iterable[str]) -> dict[str, list[dict[str, A
         node = pod.get("spec", {}).get("nodeName")
         if node in found and _pods.is_refused(pod) and _pods.requests(pod, _publishers.PREFIX):
             found[node].append(pod)
+    return found
+
+
+def remove_refused(kube: Kube, names: Iterable[str], *, dry: bool) -> dict[str, list[dict[str, Any]]]:
+    """Delete them; what was there."""
+    found = refused_pods(kube, names)
+    for pod in () if dry else (pod for pods in found.values() for pod in pods):
+        metadata = pod["metadata"]
+        kube.delete(pod_path(metadata["namespace"], metadata["name"]), uid=metadata["uid"])
     return found

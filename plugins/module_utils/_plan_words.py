@@ -68,7 +68,7 @@ def summary(plan: Part) -> list[str]:
 def title(host: Part) -> str:
     """The line above a host: name, node, state and where its GPUs are known from."""
     node = f" (node {host['node']})" if host["node"] != host["host"] else ""
-    source = {"inventory": ", from mig_gpus", "hardware": "", None: ""}[host["source"]]
+    source = {"inventory": ", from mig_gpus", "bus": ", from its PCI bus", "hardware": "", None: ""}[host["source"]]
     return f"{host['host']}{node}: {STATES[host['status']]}{source}"
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ansible_collections.gpufleet.mig.plugins.module_utils._errors import LayoutError
+from ansible_collections.gpufleet.mig.plugins.module_utils._errors import LayoutError, NotKnownYet
 from ansible_collections.gpufleet.mig.plugins.module_utils._layout import shown
 from ansible_collections.gpufleet.mig.plugins.module_utils._profiles import product_key
 
@@ -106,6 +106,10 @@ def _matching(
                     raise LayoutError(
                         f"The {label} selects GPUs by device_id {value!r}; write the PCI device and vendor id as "
                         '"0x233010DE".'
+                    )
+                if key == "uuid" and any(gpu.get("uuid") is None for gpu in gpus):
+                    raise NotKnownYet(
+                        f"The {label} selects GPUs by uuid, which is known only once the host has its driver."
                     )
                 if not missing_ok and not any(matches(value, gpu) for gpu in gpus):
                     raise LayoutError(

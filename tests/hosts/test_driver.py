@@ -33,6 +33,11 @@ def test_bare_host_to_layout(bare: Bare) -> None:
     layout = [{"gpus": "all", "instances": {"3g.20gb": 2}}]
     site: dict[str, Any] = {"playbook": "site.yml", "mig_layout": layout, "container_toolkit_manage": True}
 
+    for count, why in ((3, "cannot hold 3 x 3g.20gb"), ("two", "wants two instances of 3g.20gb")):
+        wrong = {**site, "mig_layout": [{"gpus": "all", "instances": {"3g.20gb": count}}]}
+        refused = " ".join(host.play(ok=False, **wrong).output.split())
+        assert why in refused
+        assert "Nothing was changed" in refused
     tried = host.play(check=True, **site)
     assert "nvidia-driver-cuda" in tried.output
     assert installed(host) == {}

@@ -10,7 +10,7 @@ import pytest
 from unit.planner_support import PLANNABLE, PRODUCTS, gpu
 
 from ansible_collections.gpufleet.mig.plugins.module_utils._errors import LayoutError
-from ansible_collections.gpufleet.mig.plugins.module_utils._hardware import gpus_of
+from ansible_collections.gpufleet.mig.plugins.module_utils._hardware import gpus_of, gpus_on_bus, refusal
 
 COMPARED = ("index", "name", "memory_mib", "architecture", "compute_capability", "mig_mode", "profiles", "instances")
 
@@ -71,3 +71,53 @@ def test_entries_follow_each_other_and_say_what_stands() -> None:
 def test_what_cannot_be_read_is_refused_in_a_sentence(described: Any, said: str) -> None:
     with pytest.raises(LayoutError, match=said):
         gpus_of(described)
+
+
+BUS = [key for key in PLANNABLE if PRODUCTS[key]["pci_device_ids"]]
+WRONG = "The layout entry 1 has the unknown key instance; known are"
+
+
+def boards(*keys: str) -> list[dict[str, Any]]:
+    """As the PCI bus shows them."""
+    return [
+        {"pci_bus_id": f"0000:{at + 1:02x}:00.0", "pci_device_id": PRODUCTS[key]["pci_device_ids"][-1]}
+        for at, key in enumerate(keys)
+    ]
+
+
+@pytest.mark.parametrize("key", BUS)
+def test_boards_on_the_bus_are_what_the_driver_will_show(key: str) -> None:
+    found = gpus_on_bus(boards(key, key))
+    assert found is not None
+    expected = [gpu(key, index, mode="disabled") for index in range(2)]
+    for field in COMPARED:
+        assert [one[field] for one in found] == [one[field] for one in expected], field
+    assert [one["pci_bus_id"] for one in found] == ["0000:01:00.0", "0000:02:00.0"]
+
+
+@pytest.mark.parametrize(
+    ("layout", "said"),
+    [
+        ([{"gpus": "all", "instance": {"3g.20gb": 2}}], WRONG),
+        ([{"gpus": "all", "instances": {"3g.20gb": 3}}], "GPU 0-1 (NVIDIA A100-SXM4-40GB) cannot hold 3 x 3g.20gb"),
+        ([{"gpus": 2, "instances": {"3g.20gb": 2}}], "selects GPU 2, which is not there; there is 0, 1."),
+        ([{"gpus": {"pci": "03:00.0"}, "instances": {"3g.20gb": 2}}], "there are 0000:01:00.0, 0000:02:00.0"),
+        ([{"gpus": "all", "instances": {"3g.20gb": 2}}], None),
+        ([{"gpus": {"pci": "02:00.0"}, "instances": {"3g.20gb": 2}}], None),
+        (None, None),
+        # Only the driver knows them.
+        ([{"gpus": {"uuid": "GPU-1"}, "instances": {"3g.20gb": 2}}], None),
+        ([{"gpus": "all", "instances": {"5g.99gb": 2}}], None),
+    ],
+)
+def test_what_the_boards_cannot_be_is_known_before_the_driver(layout: Any, said: str | None) -> None:
+    found = refusal(boards("a100-sxm4-40gb", "a100-sxm4-40gb"), layout, {}, "keep")
+    assert found is None if said is None else found is not None and said in found
+
+
+def test_nothing_is_known_of_boards_that_no_fact_describes() -> None:
+    wrong = [{"gpus": "all", "instances": {"3g.20gb": 3}}]
+    other = {"pci_bus_id": "0000:09:00.0", "pci_device_id": "0x1EB810DE"}
+    assert gpus_on_bus([*boards("a100-sxm4-40gb"), other]) is None
+    for unknown in ([], [other], [*boards("a100-sxm4-40gb"), other]):
+        assert refusal(unknown, wrong, {}, "keep") is None

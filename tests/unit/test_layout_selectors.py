@@ -178,10 +178,12 @@ def test_what_is_wrong_as_written_is_said_in_one_sentence(layout: Any, sentence:
     }
     gpus = host()
     untouched = copy.deepcopy(gpus)
-    with pytest.raises(AnsibleFilterError, match=sentence) as caught:
-        plan_filter(gpus, layout, presets)
+    with pytest.raises(LayoutError, match=sentence) as caught:
+        plan_host(gpus, layout, layouts=presets)
     assert "\n" not in str(caught.value)
-    assert gpus == untouched
+    plan = plan_filter(gpus, layout, presets)
+    assert (plan["feasible"], plan["changed"], plan["reason"]) == (False, False, str(caught.value))
+    assert plan["after"] == gpus == untouched
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,15 @@ def test_without_a_driver_it_comes_at_once_and_no_reboot_may_be_a_refusal(host: 
     assert "planned from mig_gpus, because the host could not be read: no NVIDIA driver is loaded" in printed
     assert "driver none -> 590 at once, before the turn of any node" in printed
     plan, printed = planned(host, 2)
+    assert (plan["hosts"][0]["source"], plan["hosts"][0]["instances"]["create"]) == ("bus", 7)
+    assert "planned from the boards on its PCI bus, because no NVIDIA driver is loaded" in printed
+    plan, printed = planned(host, 2, mig_layout=[{"gpus": 0, "instances": {"3g.20gb": 3}}])
+    assert "cannot hold 3 x 3g.20gb" in plan["refused"][0]["reason"]
+    plan, printed = planned(host, 2, mig_layout=[{"gpus": {"uuid": "GPU-1"}, "instances": {"1g.5gb": 7}}])
+    assert "selects GPUs by uuid, which is known only once the host has its driver" in plan["not_planned"][0]["reason"]
+    for device in (host.folder / "shown/sys/bus/pci/devices").glob("*/device"):
+        device.write_text("0x1eb8\n")  # no board of the facts
+    plan, printed = planned(host, 2)
     assert plan["not_planned"][0]["reason"].startswith("no NVIDIA driver is loaded; driver 590 comes at once")
 
 
