@@ -153,6 +153,17 @@ def test_from_a_bare_host_to_a_verified_node(host: Host) -> None:
         kubectl("delete", "pod/sees", "runtimeclass/on-boot", "--now", "--wait=true")
 
 
+def test_the_kubelet_is_found_and_restarted_where_it_is_to_forget_a_resource(host: Host) -> None:
+    kubelet = host.shown("kubelet.service", "MainPID")
+    smaller = [{"gpus": "all", "instances": [{"profile": "3g.20gb", "start": 4}]}]
+    host.play(playbook="site.yml", mig_layout=smaller, mig_restart_kubelet=True)
+    assert host.shown("kubelet.service", "MainPID") != kubelet
+    assert offered() == {RESOURCE: 2}
+    assert node()["status"]["capacity"]["nvidia.com/mig-1g.5gb"] == "0"
+    host.play(playbook="site.yml")
+    assert offered() == SHOWN
+
+
 def test_pods_over_a_power_cut_without_the_guard(host: Host, deployment: Wait) -> None:
     host.power_cycle()
     wait_until(lambda: len(phases("Failed")) == 2, "the kubelet refuses both pods", 60)
@@ -174,6 +185,7 @@ def test_pods_over_a_power_cut_without_the_guard(host: Host, deployment: Wait) -
 def test_pods_over_a_power_cut_and_a_reboot_with_the_guard(guarded: Host, deployment: Wait) -> None:
     host = guarded
     assert host.sh("stat -c %a /etc/gpufleet-mig/guard.json") == "600"
+    assert host.play(playbook="site.yml", mig_boot_guard=True).changed == 0
     for again in (host.power_cycle, host.reboot):
         before = set(phases("Running"))
         assert len(before) == 2

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 FILE = Path("/run/slurm-node.json")
+AWAY = Path("/run/slurm-away")
 
 
 def alive(pid: int) -> bool:
@@ -20,6 +21,9 @@ def alive(pid: int) -> bool:
 
 
 def main(words: list[str]) -> int:
+    if AWAY.exists():
+        print("Unable to contact slurm controller (connect failure)", file=sys.stderr)
+        return 1
     node = json.loads(FILE.read_text())
     settings = dict(word.split("=", 1) for word in words if "=" in word)
     if words[:3] == ["show", "node", node["name"]]:

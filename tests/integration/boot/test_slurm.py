@@ -75,6 +75,27 @@ def test_a_job_that_does_not_end_leaves_the_gpus_and_the_node_drained_with_the_r
     assert (state(host)["drained"], "gpufleet.mig failed at" in state(host)["reason"]) == (True, True)
 
 
+def test_a_controller_that_goes_away_is_named_and_the_next_run_finishes(host: RoleHost) -> None:
+    has(host)
+    dies = SLURMD.replace("/bin/cp /run/gres.conf /run/read", "/bin/cp /run/gres.conf /run/slurm-away")
+    host.inside("sh", "-c", f"printf '{dies}' > /etc/systemd/system/slurmd.service")
+    run = host.play("site", mig_layout="all-balanced", **{**ON, "__mig_slurm_report": 1})
+    said = " ".join(run.printed.split())
+    assert run.code == 2, said
+    assert "here: scontrol show failed (Unable to contact slurm controller (connect failure)); its GPUs are" in said
+    assert state(host)["drained"]
+    changed = host.simulated.lines()
+    away = host.play("site", mig_layout="all-disabled", **ON)
+    assert away.code == 2
+    assert "Slurm does not tell how node here stands (Unable to contact slurm controller" in " ".join(
+        away.printed.split()
+    )
+    assert host.simulated.lines() == changed
+    host.inside("sh", "-c", f"rm /run/slurm-away; printf '{SLURMD}' > /etc/systemd/system/slurmd.service")
+    finished = host.play("site", mig_layout="all-balanced", **ON)
+    assert (finished.code, state(host)["history"]) == (0, ["DRAIN", "DRAIN", "RESUME"]), finished.printed
+
+
 @pytest.mark.full
 def test_a_node_that_an_operator_drained_stays_drained(host: RoleHost) -> None:
     has(host, drained=True, reason="disk is full")
