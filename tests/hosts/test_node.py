@@ -252,8 +252,8 @@ def test_a_kubeconfig_that_is_of_no_use_before_the_kubelet_runs_is_refused(host:
     missing = host.play("mig", ok=False, **wanted)
     assert "none of /root/kubelet.conf is there" in " ".join(missing.output.split())
     for server, user, said in (
-        ("https://10.0.0.5:6443", "{exec: {command: get-token}}", "with a program"),
-        ("https://127.0.0.1:6444", "{token: secret}", "it asks https://127.0.0.1:6444"),
+        ("https://10.0.0.5:6443", "{exec: {command: get-token}}", "leaves it to a program to say who the node is"),
+        ("https://127.0.0.1:6444", "{token: secret}", "leads to https://127.0.0.1:6444, which only this host answers"),
     ):
         host.sh(f'echo "{KUBECONFIG_OF_A_CLOUD.format(server=server, user=user)}" > /root/kubelet.conf')
         refused = host.play("mig", ok=False, **wanted)
