@@ -22,5 +22,6 @@ def test_a_profile_that_the_gpu_does_not_have_is_said_once(tmp_path: Path, make_
     assert run.code == 2, run.printed
     (said,) = [line for line in run.printed.splitlines() if line.startswith("[ERROR]")]
     assert said.count("GPU 0 (NVIDIA H100 80GB HBM3) has no profile '1g.5gb': did you mean 1g.10gb") == 1, said
-    assert said.endswith("The layout entry 1 (gpus: 0) wants it."), said
+    assert "failed: here: GPU 0" in said
+    assert said.endswith("The layout entry 1 (gpus: 0) wants it. Nothing was changed."), said
     assert simulated.lines() == before
